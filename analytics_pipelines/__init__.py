@@ -1,0 +1,1 @@
+"""An application's events, turned into an auditable analytics warehouse."""

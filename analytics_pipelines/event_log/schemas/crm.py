@@ -1,0 +1,116 @@
+"""Events of a CRM: leads, introductions, campaigns, e-mails, deals.
+
+Defines the payload (`data`) of each event type, version 1. Add a type here when its aggregate is a lead, a campaign or a
+deal. Times inside payloads are UTC; money is a decimal amount in `currency`. No payload names a person.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+
+from analytics_pipelines.event_log.schemas.payload import Amount, Identifier, Payload
+
+
+class LeadCreated(Payload):
+    """A lead entered the CRM. Stream: `lead-<lead_id>`."""
+
+    lead_id: Identifier
+    company_id: Identifier
+    company: str
+    industry: str
+    company_size: Annotated[int, Field(ge=1)]
+    lead_source: str
+    email_domain: str
+
+
+class IntroductionMade(Payload):
+    """One lead introduced another. Stream: that of the introducer."""
+
+    introducer_id: Identifier
+    introduced_id: Identifier
+
+
+class CampaignLaunchRequested(Payload):
+    """Somebody asked for a campaign to be launched; the saga `campaign_launch` answers. Stream: `campaign-<campaign_id>`."""
+
+    campaign_id: Identifier
+    name: str
+    channel: str
+    workspace_id: Identifier
+    budget_credits: Annotated[Decimal, Field(gt=0)]
+    audience_industry: str | None = None
+
+
+class CampaignAudienceSelected(Payload):
+    """The leads a campaign will address were counted. Stream: that of the campaign."""
+
+    campaign_id: Identifier
+    leads: Annotated[int, Field(ge=0)]
+
+
+class CampaignLaunched(Payload):
+    """A campaign began. Stream: `campaign-<campaign_id>`."""
+
+    campaign_id: Identifier
+    name: str
+    channel: str
+    starts_on: date
+    ends_on: date | None = None
+
+
+class CampaignSent(Payload):
+    """A campaign was sent to a customer, outside e-mail. Stream: that of the campaign."""
+
+    campaign_id: Identifier
+    customer_id: Identifier
+
+
+class EmailSent(Payload):
+    """An e-mail of a campaign was sent to a lead. Stream: that of the lead, as for what follows."""
+
+    message_id: Identifier
+    campaign_id: Identifier
+    lead_id: Identifier
+
+
+class EmailOpened(EmailSent):
+    """The lead opened the message."""
+
+
+class EmailClicked(EmailSent):
+    """The lead clicked a link in the message."""
+
+
+class EmailReplied(EmailSent):
+    """The lead replied to the message."""
+
+
+class DealOpened(Payload):
+    """A deal with a lead was opened. Stream: `deal-<deal_id>`."""
+
+    deal_id: Identifier
+    lead_id: Identifier
+    sales_representative_id: Identifier
+    amount: Amount
+    currency: str
+
+
+class DealWon(Payload):
+    """A deal was won, for this final amount."""
+
+    deal_id: Identifier
+    lead_id: Identifier
+    amount: Amount
+    currency: str
+
+
+class DealLost(Payload):
+    """A deal was lost."""
+
+    deal_id: Identifier
+    lead_id: Identifier
+    reason: str

@@ -1,0 +1,102 @@
+"""Whether an event may enter the log.
+
+Defines `refusal()`: why an event is quarantined, or nothing. The catalog of types and their payloads is `schemas/`.
+What only Postgres can tell (a number out of its range, text it cannot hold) is found when the batch is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import ValidationError
+
+from analytics_pipelines.event_log.schemas import SCHEMAS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from analytics_pipelines.event_log.event import NewEvent
+
+# Three of them make an index entry, which Postgres limits to 2,704 bytes.
+IDENTIFIER_LENGTH = 200
+_UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event is quarantined: the kind (a value of `event_log.quarantine.kind`) and one readable line."""
+
+    kind: str
+    reason: str
+
+
+def json_text(data: Mapping[str, Any] | str) -> str:
+    """Return a payload as JSON text; decimals keep every digit."""
+    return data if isinstance(data, str) else orjson.dumps(data, default=_number).decode()
+
+
+def _number(value: object) -> orjson.Fragment:
+    if isinstance(value, Decimal) and value.is_finite():
+        return orjson.Fragment(f"{value:f}")
+    raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
+
+
+def refusal(event: NewEvent, data: str) -> Refusal | None:
+    """Say why an event may not enter the log, or None.
+
+    Args:
+        event: the event as sent.
+        data: its payload as JSON text.
+    """
+    for name in ("source", "event_id", "stream_id", "correlation_id", "causation_id"):
+        value = getattr(event, name)
+        if value is None and name in {"correlation_id", "causation_id"}:
+            continue
+        if not value or len(value) > IDENTIFIER_LENGTH or not _is_storable(value):
+            return Refusal("malformed", f"{name}: 1 to {IDENTIFIER_LENGTH} characters of valid text are needed")
+    if event.occurred_at.tzinfo is None:
+        return Refusal("malformed", "occurred_at: a time zone is needed, such as 2017-06-01T00:00:00Z")
+    schema = SCHEMAS.get((event.event_type, event.schema_version))
+    if schema is None:
+        return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")
+    if not _is_storable(data) or ("\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data)):
+        return Refusal("invalid", "data: NUL or half a surrogate pair in a text cannot be stored")
+    try:
+        schema.__pydantic_validator__.validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(str(part) for part in ("data", *first["loc"]))
+        return Refusal("invalid", f"{path}: {first['msg']}")
+    return None
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _hides_unstorable_text(data: str) -> bool:
+    """Tell an escaped NUL or lone surrogate from a valid pair or an escaped backslash, which look alike."""
+    try:
+        return any(not _is_storable(text) for text in _texts(json.loads(data)))
+    except (ValueError, RecursionError):
+        return False  # no JSON at all: the schema says so, with the place
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,91 @@
+"""Migrations: the tables that no room makes for itself, numbered, append-only, each applied once.
+
+Defines `migrate()`. Add `NNNN_name.sql` here and a module of the same name in `versions/`; never change one that has
+landed. Alembic keeps the account of what was applied; the SQL is plain. There is no way down: restore a backup.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analytics_pipelines.settings import Settings
+
+FOLDER = Path(__file__).parent
+LOCK = 5_318_008_247
+"""The advisory lock under which one process at a time migrates; any number that nothing else uses."""
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Bring the database of the settings up to date, and return the revisions that were applied now.
+
+    Also lets the runtime login take the role `pipelines_runtime`, and makes the database of Dagster's own storage when
+    the server has none.
+
+    Raises:
+        PipelinesError: the server cannot be used, or the admin login lacks a privilege.
+    """
+    import psycopg
+    import sqlalchemy
+    from alembic import command
+    from alembic.config import Config
+
+    from analytics_pipelines import connections
+    from analytics_pipelines.errors import PipelinesError
+
+    url = connections.admin_url(settings)
+    connections.probe(url, "")
+    applied: list[str] = []
+    config = Config(attributes={"applied": applied})
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url, autocommit=False))
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            connection.execute(sqlalchemy.text("select pg_advisory_unlock(:lock)"), {"lock": LOCK})
+        _admit_runtime_login(url, connections.runtime_login(settings))
+        _create_dagster_database(url, connections.runtime_login(settings))
+    except (sqlalchemy.exc.ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        raise PipelinesError(
+            f"migrating {connections.address(url)} failed: {reason}; set PIPELINES_ADMIN_DATABASE_URL to a login that "
+            "may create roles and schemas"
+        ) from error
+    finally:
+        engine.dispose()
+    return applied
+
+
+def run_sql(file: str) -> None:
+    """Run one SQL file of this folder inside the migration's transaction."""
+    from alembic import op
+
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute((FOLDER / file).read_text(encoding="utf-8"))
+    driver.execute("reset role")
+
+
+def _admit_runtime_login(url: str, login: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(url) as connection:
+        member = connection.execute(
+            "select rolsuper or pg_has_role(oid, 'pipelines_runtime', 'set') from pg_roles where rolname = %s", [login]
+        ).fetchone()
+        if member is not None and not member[0]:
+            connection.execute(sql.SQL("grant pipelines_runtime to {}").format(sql.Identifier(login)))
+
+
+def _create_dagster_database(url: str, login: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        if connection.execute("select 1 from pg_database where datname = 'dagster'").fetchone() is None:
+            connection.execute(sql.SQL("create database dagster owner {}").format(sql.Identifier(login)))

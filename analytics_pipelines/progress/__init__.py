@@ -1,0 +1,154 @@
+"""Progress: what was built to which position of the log.
+
+Defines the pin (the position that everything in one run is built to), the account of builds, and the checkpoints of
+durable readers. Add here what several rooms need to know about how far something has come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg import Connection
+    from psycopg_pool import ConnectionPool
+
+ALL_TENANTS = "*"
+
+_WATERMARKS = """
+    insert into progress.watermarks (tenant_id, position, watermark)
+    select tenant_id, %(up_to)s, greatest(newest, before.watermark)
+    from (
+        select tenant_id, max(occurred_at) as newest
+        from event_log.events
+        where position > (select coalesce(max(up_to_position), 0) from progress.pins)
+            and position <= %(up_to)s
+        group by tenant_id
+    ) as added
+    left join lateral (
+        select watermark from progress.watermarks
+        where tenant_id = added.tenant_id and position < %(up_to)s order by position desc limit 1
+    ) as before on true
+    on conflict (tenant_id, position) do nothing
+"""
+
+_RECORD = """
+    insert into progress.builds (tenant_id, asset_key, position, watermark, rows, seconds, code_version, run_id)
+    values (%(tenant_id)s, %(asset_key)s, %(position)s, progress.watermark(%(tenant_id)s), %(rows)s, %(seconds)s,
+        %(code_version)s, %(run_id)s)
+    on conflict (tenant_id, asset_key) do update set
+        position = excluded.position, watermark = excluded.watermark, rows = excluded.rows,
+        seconds = excluded.seconds, code_version = excluded.code_version, run_id = excluded.run_id,
+        built_at = clock_timestamp()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How far one asset has come, over all tenants."""
+
+    asset_key: str
+    position: int
+    rows: int
+    seconds: float
+    code_version: str
+    watermark: datetime | None
+    built_at: datetime
+
+
+def pin(pool: ConnectionPool, run_id: str) -> int:
+    """Return the position that a run builds to: settled when the run first asks, and the same ever after.
+
+    Also writes down every tenant's watermark at that position.
+    """
+    with pool.connection() as connection:
+        row = connection.execute("select up_to_position from progress.pins where run_id = %s", [run_id]).fetchone()
+        if row is not None:
+            return row[0]
+        settled = connection.execute("select event_log.settle()").fetchone()
+        connection.commit()  # what settled is visible to snapshots taken from here on
+        assert settled is not None
+        connection.execute(_WATERMARKS, {"up_to": settled[0]})
+        connection.execute(
+            "insert into progress.pins (run_id, up_to_position) values (%s, %s) on conflict do nothing",
+            [run_id, settled[0]],
+        )
+        connection.commit()
+        row = connection.execute("select up_to_position from progress.pins where run_id = %s", [run_id]).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def record_build(
+    connection: Connection,
+    *,
+    asset_key: str,
+    position: int,
+    rows: Mapping[str, int],
+    seconds: float,
+    code_version: str,
+    run_id: str,
+) -> None:
+    """Write down that an asset was built, in the transaction that built it.
+
+    Args:
+        connection: the session; `pipelines.up_to_position` must be set to `position`.
+        asset_key: the asset, as `schema/table`.
+        position: the position of the log it was built to.
+        rows: its rows by tenant.
+        seconds: how long it took.
+        code_version: the version of the code that built it.
+        run_id: the run.
+    """
+    facts = {"asset_key": asset_key, "position": position, "seconds": seconds, "code_version": code_version, "run_id": run_id}
+    connection.execute(
+        "delete from progress.builds where asset_key = %s and tenant_id <> all(%s)", [asset_key, list(rows)]
+    )
+    for tenant_id, count in sorted({**rows, ALL_TENANTS: sum(rows.values())}.items()):
+        connection.execute(_RECORD, {**facts, "tenant_id": tenant_id, "rows": count})
+
+
+def builds(connection: Connection) -> dict[str, Build]:
+    """Return how far each asset has come, by asset key."""
+    rows = connection.execute(
+        """
+        select asset_key, position, rows, seconds, code_version,
+            (select max(watermark) from progress.builds as b where b.asset_key = builds.asset_key), built_at
+        from progress.builds where tenant_id = %s order by asset_key
+        """,
+        [ALL_TENANTS],
+    ).fetchall()
+    return {row[0]: Build(*row) for row in rows}
+
+
+def set_position(connection: Connection, position: int) -> None:
+    """Let `progress.up_to_position()` answer this position until the transaction ends."""
+    connection.execute("select set_config('pipelines.up_to_position', %s, true)", [str(position)])
+
+
+def read_checkpoint(connection: Connection, reader: str) -> int:
+    """Return the position up to which a durable reader's effects are committed, locked until the transaction ends.
+
+    The lock keeps a second worker of the same reader waiting, so that nothing is applied twice.
+    """
+    connection.execute(
+        "insert into progress.checkpoints (tenant_id, reader, position) values (%s, %s, 0) on conflict do nothing",
+        [ALL_TENANTS, reader],
+    )
+    row = connection.execute(
+        "select position from progress.checkpoints where tenant_id = %s and reader = %s for update",
+        [ALL_TENANTS, reader],
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def write_checkpoint(connection: Connection, reader: str, position: int) -> None:
+    """Move a reader's checkpoint, in the transaction of its effects."""
+    connection.execute(
+        "update progress.checkpoints set position = %s where tenant_id = %s and reader = %s",
+        [position, ALL_TENANTS, reader],
+    )

@@ -1,0 +1,209 @@
+"""The two servers, for Dagster's assets.
+
+Defines `Platform`, the one resource, and `Build`, what an asset works with while it is built. Thinking belongs into the
+rooms' plain modules; here is what every asset does alike: pin the position, open a transaction, account for the build,
+and tell the catalog what people want to see.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetExecutionContext,
+    AssetKey,
+    ConfigurableResource,
+    InitResourceContext,
+    MaterializeResult,
+    MetadataValue,
+    OpExecutionContext,
+    TableColumn,
+    TableSchema,
+)
+from pydantic import PrivateAttr
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg_pool import ConnectionPool
+    from redis import Redis
+
+    from analytics_pipelines.settings import Settings
+
+PREVIEW_ROWS = 5
+
+_COLUMNS = """
+    select a.attname, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum)
+    from pg_attribute as a
+    where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
+    order by a.attnum
+"""
+
+
+class Build:
+    """One asset being built: a transaction, and the position of the log to build to."""
+
+    def __init__(self, connection: Connection, asset_key: AssetKey, up_to_position: int, run_id: str, code_version: str) -> None:
+        """Take the open transaction; `Platform.build` makes these."""
+        self.connection = connection
+        self.asset_key = asset_key
+        self.up_to_position = up_to_position
+        self._run_id = run_id
+        self._code_version = code_version
+        self._started = time.perf_counter()
+
+    def result(
+        self, *, rows: Mapping[str, int] | None = None, seconds: float | None = None, **metadata: Any  # noqa: ANN401 - any metadata value
+    ) -> MaterializeResult[Any]:
+        """Account for the build and say what people want to see of it.
+
+        Args:
+            rows: the rows by tenant, for an asset that is no table; counted otherwise.
+            seconds: how long it took, if that was not the time since the build began.
+            metadata: more to show.
+        """
+        from analytics_pipelines import progress
+
+        seconds = time.perf_counter() - self._started if seconds is None else seconds
+        table = ".".join(self.asset_key.path) if rows is None else None
+        counted = _rows_by_tenant(self.connection, table) if table else dict(rows or {})
+        progress.record_build(
+            self.connection,
+            asset_key=self.asset_key.to_user_string(),
+            position=self.up_to_position,
+            rows=counted,
+            seconds=seconds,
+            code_version=self._code_version,
+            run_id=self._run_id,
+        )
+        shown: dict[str, Any] = {
+            "dagster/row_count": sum(counted.values()),
+            "rows_by_tenant": MetadataValue.json(counted),
+            "built_to_position": self.up_to_position,
+            "watermarks": MetadataValue.json(_watermarks(self.connection, counted)),
+            "seconds": round(seconds, 3),
+            **metadata,
+        }
+        if table:
+            shown["dagster/column_schema"] = column_schema(self.connection, table)
+            shown["preview"] = MetadataValue.md(_preview(self.connection, table))
+        return MaterializeResult(asset_key=self.asset_key, metadata=shown)
+
+
+class Platform(ConfigurableResource[Any]):
+    """Postgres and Redis, opened when they are first needed, closed with the run."""
+
+    _stack: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _pool: Any = PrivateAttr(default=None)
+    _redis: Any = PrivateAttr(default=None)
+    _settings: Any = PrivateAttr(default=None)
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Close what was opened."""
+        del context
+        self._stack.close()
+        self._pool = self._redis = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this process."""
+        from analytics_pipelines.settings import load_settings
+
+        if self._settings is None:
+            self._settings = load_settings()
+        return self._settings
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """A pool of runtime sessions."""
+        from analytics_pipelines.connections import open_pool
+
+        if self._pool is None:
+            self._pool = self._stack.enter_context(open_pool(self.settings))
+        return self._pool
+
+    @property
+    def redis(self) -> Redis:
+        """A client of the online store."""
+        from analytics_pipelines.connections import open_redis
+
+        if self._redis is None:
+            self._redis = self._stack.enter_context(open_redis(self.settings))
+        return self._redis
+
+    def pin(self, context: AssetExecutionContext | AssetCheckExecutionContext | OpExecutionContext) -> int:
+        """Return the position that this run builds to."""
+        from analytics_pipelines import progress
+
+        return progress.pin(self.pool, context.run.run_id)
+
+    @contextmanager
+    def build(self, context: AssetExecutionContext, asset_key: AssetKey | None = None) -> Iterator[Build]:
+        """Open the transaction in which an asset is built: all of it and its account commit, or nothing does."""
+        from analytics_pipelines import progress
+
+        key = context.asset_key if asset_key is None else asset_key
+        position = self.pin(context)
+        version = context.assets_def.specs_by_key[key].code_version or ""
+        with self.pool.connection() as connection, connection.transaction():
+            progress.set_position(connection, position)
+            yield Build(connection, key, position, context.run.run_id, version)
+
+    def record(
+        self,
+        context: AssetExecutionContext,
+        asset_key: AssetKey,
+        *,
+        seconds: float,
+        rows: Mapping[str, int] | None = None,
+        **metadata: Any,  # noqa: ANN401 - any metadata value
+    ) -> MaterializeResult[Any]:
+        """Account for an asset that was built elsewhere: by dbt, or in Redis."""
+        with self.build(context, asset_key) as build:
+            return build.result(rows=rows, seconds=seconds, **metadata)
+
+    @contextmanager
+    def reading(self, context: AssetCheckExecutionContext) -> Iterator[Connection]:
+        """Open a transaction for a check, at the position that the run builds to."""
+        from analytics_pipelines import progress
+
+        position = self.pin(context)
+        with self.pool.connection() as connection, connection.transaction():
+            progress.set_position(connection, position)
+            yield connection
+
+
+def column_schema(connection: Connection, table: str) -> TableSchema:
+    """Return the columns of a table or view with their types and comments."""
+    columns = connection.execute(_COLUMNS, [table]).fetchall()
+    return TableSchema(columns=[TableColumn(name=name, type=kind, description=text) for name, kind, text in columns])
+
+
+def _rows_by_tenant(connection: Connection, table: str) -> dict[str, int]:
+    from psycopg import sql
+
+    query = sql.SQL("select tenant_id, count(*) from {} group by tenant_id order by tenant_id")
+    return dict(connection.execute(query.format(sql.Identifier(*table.split(".")))).fetchall())
+
+
+def _watermarks(connection: Connection, tenants: Mapping[str, int]) -> dict[str, str | None]:
+    rows = connection.execute("select t, progress.watermark(t)::text from unnest(%s::text[]) as t", [list(tenants)])
+    return dict(rows.fetchall())
+
+
+def _preview(connection: Connection, table: str) -> str:
+    from psycopg import sql
+
+    query = sql.SQL("select * from {} limit {}").format(sql.Identifier(*table.split(".")), PREVIEW_ROWS)
+    cursor = connection.execute(query)
+    names = [column.name for column in cursor.description or ()]
+    lines = [names, ["---"] * len(names), *([_cell(value) for value in row] for row in cursor.fetchall())]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return (text if len(text) <= 60 else text[:57] + "...").replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,106 @@
+"""The settings: the only reader of environment variables.
+
+Defines `Settings` and `load_settings()`. A value comes from, in this order: an environment variable `PIPELINES_<NAME>`,
+the file `connection.json` that `pipelines up` writes into the state folder, the default here. Add a setting here when
+an operator must be able to choose it; constants of one room belong into that room.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from analytics_pipelines.errors import PipelinesError
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+CONNECTION_FILE = "connection.json"
+
+
+class _Home(BaseSettings):
+    """Where local state is kept; read first, because the connection file lies in it."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_")
+    home: Path = PROJECT_FOLDER / ".pipelines"
+
+
+class _ConnectionFile(JsonConfigSettingsSource):
+    """The URLs of the embedded servers, as `pipelines up` wrote them."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Leave out the embedded server's admin login when the environment names another server."""
+        values = super().__call__()
+        if "database_url" in self.current_state:
+            values.pop("admin_database_url", None)
+        return values
+
+
+class Settings(BaseSettings):
+    """Every choice an operator has.
+
+    Attributes:
+        home: the state folder: embedded servers, secrets, logs. A relative path is taken from the working folder.
+        database_url: the runtime login's `postgresql://` URL; the embedded server's when `pipelines up` made one.
+        admin_database_url: the login that migrations run as; the runtime login unless given.
+        redis_url: the `redis://` URL of the online store.
+        landing_folder: the folder whose files are ingested by the landing sensor; `landing/` in the state folder.
+        demo: whether the demo tenants `grocer` and `saas` are part of the lineage.
+        ui_port: the port of the Dagster UI on 127.0.0.1.
+        pool_size: the most connections one process opens.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore")
+
+    home: Path = PROJECT_FOLDER / ".pipelines"
+    database_url: SecretStr | None = None
+    admin_database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    landing_folder: Path | None = None
+    demo: bool = True
+    ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+
+    @field_validator("home", "landing_folder")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().resolve()
+
+    @property
+    def landing(self) -> Path:
+        """The folder watched by the landing sensor."""
+        return self.landing_folder or self.home / "landing"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the connection file of the embedded servers below the environment."""
+        del dotenv_settings, file_secret_settings
+        file = _Home().home / CONNECTION_FILE
+        return init_settings, env_settings, _ConnectionFile(settings_cls, json_file=file)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and the state folder.
+
+    Raises:
+        PipelinesError: a value is not of its kind; the line names the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "PIPELINES_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise PipelinesError(f"{name}: {first['msg']}; correct the environment variable") from None

@@ -1,0 +1,147 @@
+"""The log keeps what it promises, on a real Postgres."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from analytics_pipelines.event_log import ConcurrencyError, EventStore, InvalidEventError, Malformed, NewEvent
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
+NOON = datetime(2017, 6, 1, 12, tzinfo=UTC)
+
+
+def paid(number: int, *, amount: object = Decimal("1.50"), order: str | None = None) -> NewEvent:
+    """An `order_paid` event; three orders share the numbers."""
+    order = order or f"{number % 3}"
+    data = {"order_id": order, "amount": amount}
+    return NewEvent("test", f"payment-{number}", f"order-{order}", "order_paid", NOON + timedelta(seconds=number), data)
+
+
+def test_sending_a_batch_again_changes_nothing(store: EventStore) -> None:
+    """An event is accepted once, however often it is sent, also twice in one batch."""
+    batch = [paid(number) for number in range(50)]
+    first = store.append_batch("shop", [*batch, *batch[:10]])
+    assert (first.accepted, first.duplicates, first.quarantined) == (50, 10, 0)
+    again = store.append_batch("shop", reversed(batch))
+    assert (again.accepted, again.duplicates, again.quarantined) == (0, 50, 0)
+    assert len(list(store.read())) == 50
+
+
+def test_the_same_identity_with_other_content_is_kept_as_a_conflict(store: EventStore, database: ConnectionPool) -> None:
+    """Other content under a known identity never replaces what the log has: it is quarantined."""
+    store.append_batch("shop", [paid(1)])
+    result = store.append_batch("shop", [paid(1, amount=Decimal(2))])
+    assert (result.accepted, result.duplicates, result.quarantined) == (0, 0, 1)
+    assert [event.data["amount"] for event in store.read()] == [Decimal("1.50")]
+    with database.connection() as connection:
+        rows = connection.execute("select kind, event_id from event_log.quarantine").fetchall()
+    assert rows == [("conflict", "payment-1")]
+
+
+def test_equal_json_values_are_the_same_content(store: EventStore) -> None:
+    """1.5 and 1.50 are one JSON number, and the order of keys says nothing."""
+    store.append_batch("shop", [paid(1)])
+    same = NewEvent("test", "payment-1", "order-1", "order_paid", paid(1).occurred_at, '{"amount": 1.5, "order_id": "1"}')
+    assert store.append_batch("shop", [same]).duplicates == 1
+
+
+def test_what_cannot_be_stored_is_quarantined_and_the_rest_is_accepted(store: EventStore, database: ConnectionPool) -> None:
+    """Hostile payloads are refused with a reason, one by one; their neighbours enter the log."""
+    hostile = {
+        "nul": '{"order_id": "\\u0000", "amount": 1}',
+        "half a surrogate pair": '{"order_id": "\\ud83d", "amount": 1}',
+        "a number beyond Postgres": '{"order_id": "1", "amount": 1, "note": -1e400000}',
+        "no json": '{"order_id": ',
+        "too deep": '{"order_id": "1", "amount": 1, "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        "a wrong type": '{"order_id": "1", "amount": "much"}',
+    }
+    events: list[NewEvent | Malformed] = [
+        NewEvent("test", name, "order-1", "order_paid", NOON, data) for name, data in hostile.items()
+    ]
+    events += [paid(number) for number in range(20)]
+    events += [
+        NewEvent("test", "unknown", "order-1", "order_payd", NOON, {}),
+        NewEvent("test", "no zone", "order-1", "order_paid", datetime(2017, 1, 1), {}),  # noqa: DTZ001 - the point
+        Malformed(b"\xff\xfe", "not UTF-8", "file.jsonl:7"),
+        NewEvent("test", "fine", "order-1", "order_paid", NOON, '{"order_id": "\\\\u0000 \\ud83d\\ude00", "amount": 1}'),
+    ]
+    result = store.append_batch("shop", events)
+    assert (result.accepted, result.duplicates, result.quarantined) == (21, 0, 9)
+    assert result.sent == len(events)
+    assert [event.data["order_id"] for event in store.read() if event.event_id == "fine"] == ["\\u0000 \N{GRINNING FACE}"]
+    with database.connection() as connection:
+        kinds = dict(connection.execute("select coalesce(event_id, origin), kind from event_log.quarantine").fetchall())
+    assert kinds == {name: "invalid" for name in hostile} | {
+        "unknown": "unknown_type",
+        "no zone": "malformed",
+        "file.jsonl:7": "malformed",
+    }
+
+
+def test_versions_count_within_a_stream_in_order_of_arrival(store: EventStore) -> None:
+    """Every stream's events are numbered 1, 2, 3, over batches and single appends alike."""
+    store.append_batch("shop", [paid(number) for number in range(9)])
+    store.append("shop", "order-1", [paid(100, order="1")])
+    store.append_batch("shop", [paid(number) for number in range(6, 15)])
+    for stream in ("order-0", "order-1", "order-2"):
+        versions = [event.stream_version for event in store.read(stream_id=stream)]
+        assert versions == list(range(1, len(versions) + 1))
+
+
+def test_appending_with_an_expected_version_fails_when_another_was_first(store: EventStore) -> None:
+    """A writer that decided on an old version appends nothing and is told which version there is."""
+    assert store.append("shop", "order-9", [paid(1, order="9")], expected_version=0) == 1
+    with pytest.raises(ConcurrencyError, match="is at version 1, not 0"):
+        store.append("shop", "order-9", [paid(2, order="9")], expected_version=0)
+    assert [event.event_id for event in store.read()] == ["payment-1"]
+
+
+def test_a_repeated_append_is_passed_over(store: EventStore) -> None:
+    """A retry after a lost answer neither fails nor appends twice, also with the version it expected then."""
+    store.append("shop", "order-9", [paid(1, order="9")], expected_version=0)
+    assert store.append("shop", "order-9", [paid(1, order="9")], expected_version=0) == 1
+
+
+def test_an_invalid_event_is_refused_with_its_path(store: EventStore) -> None:
+    """A single append that breaks a schema raises, names the field, and appends nothing."""
+    with pytest.raises(InvalidEventError, match=r"data\.amount"):
+        store.append("shop", "order-1", [paid(1), paid(2, amount=-1, order="1")])
+    assert list(store.read()) == []
+
+
+def test_runtime_sessions_cannot_change_the_log(store: EventStore, database: ConnectionPool) -> None:
+    """No runtime session may update, delete or truncate events, choose a position, or alter the table."""
+    store.append_batch("shop", [paid(1)])
+    forbidden = [
+        "update event_log.events set data = '{}'",
+        "delete from event_log.events",
+        "truncate event_log.events",
+        "alter table event_log.events disable trigger all",
+        "drop table event_log.events",
+        "insert into event_log.events (position, tenant_id, source, event_id, stream_id, stream_version, event_type,"
+        " schema_version, occurred_at, data) values (7, 't', 's', 'e', 'x', 1, 'order_paid', 1, now(), '{}')",
+        "update event_log.settled set position = 99",
+        "select setval('event_log.position_sequence', 1)",
+        "set role pipelines_log_owner",
+    ]
+    for statement in forbidden:
+        with database.connection() as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+def test_reading_filters_by_tenant_type_and_stream(store: EventStore) -> None:
+    """A reader gets what it asked for, in order of position."""
+    store.append_batch("shop", [paid(number) for number in range(6)])
+    store.append_batch("other", [paid(1)])
+    assert len(list(store.read(tenant_id="shop"))) == 6
+    assert len(list(store.read(event_types=["order_shipped"]))) == 0
+    chosen = list(store.read(tenant_id="shop", stream_id="order-2", event_types=["order_paid"]))
+    assert [event.event_id for event in chosen] == ["payment-2", "payment-5"]
+    assert len(list(store.read(after=chosen[0].position, up_to=chosen[1].position))) == 3
