@@ -98,9 +98,10 @@ def admin_url(settings: Settings) -> str:
     return database_url(settings)
 
 
-def runtime_login(settings: Settings) -> str:
-    """Return the name of the runtime login."""
-    return unquote(urlsplit(database_url(settings)).username or "")
+def runtime_login(settings: Settings) -> tuple[str, str]:
+    """Return the name and the password of the runtime login."""
+    parts = urlsplit(database_url(settings))
+    return unquote(parts.username or ""), unquote(parts.password or "")
 
 
 def address(url: str) -> str:

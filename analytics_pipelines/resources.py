@@ -56,34 +56,41 @@ class Build:
         self._started = time.perf_counter()
 
     def result(
-        self, *, rows: Mapping[str, int] | None = None, seconds: float | None = None, **metadata: Any  # noqa: ANN401 - any metadata value
+        self,
+        *,
+        rows: Mapping[str, int] | None = None,
+        seconds: float | None = None,
+        table: str | None = None,
+        **metadata: Any,  # noqa: ANN401 - any metadata value
     ) -> MaterializeResult[Any]:
         """Account for the build and say what people want to see of it.
 
         Args:
-            rows: the rows by tenant, for an asset that is no table; counted otherwise.
+            rows: the rows by tenant; counted unless given.
             seconds: how long it took, if that was not the time since the build began.
+            table: the table to show, for an asset whose rows are given; the asset's own otherwise.
             metadata: more to show.
         """
         from analytics_pipelines import progress
 
         seconds = time.perf_counter() - self._started if seconds is None else seconds
-        table = ".".join(self.asset_key.path) if rows is None else None
-        counted = _rows_by_tenant(self.connection, table) if table else dict(rows or {})
+        if rows is None:
+            table = ".".join(self.asset_key.path)
+            rows = _rows_by_tenant(self.connection, table)
         progress.record_build(
             self.connection,
             asset_key=self.asset_key.to_user_string(),
             position=self.up_to_position,
-            rows=counted,
+            rows=rows,
             seconds=seconds,
             code_version=self._code_version,
             run_id=self._run_id,
         )
         shown: dict[str, Any] = {
-            "dagster/row_count": sum(counted.values()),
-            "rows_by_tenant": MetadataValue.json(counted),
+            "dagster/row_count": sum(rows.values()),
+            "rows_by_tenant": MetadataValue.json(dict(rows)),
             "built_to_position": self.up_to_position,
-            "watermarks": MetadataValue.json(_watermarks(self.connection, counted)),
+            "watermarks": MetadataValue.json(_watermarks(self.connection, rows)),
             "seconds": round(seconds, 3),
             **metadata,
         }

@@ -14,7 +14,8 @@ from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import BatchResult, EventStore, Malformed, NewEvent
+from analytics_pipelines.event_log import BatchResult, Malformed, NewEvent
+from analytics_pipelines.ingestion.once import append_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,20 +38,10 @@ def ingest_file(pool: ConnectionPool, tenant_id: str, path: Path) -> BatchResult
     if not path.name.endswith(SUFFIXES):
         raise PipelinesError(f"{path}: not a kind of file that is read here; give one of {', '.join(SUFFIXES)}")
     try:
-        digest = _digest(path)
-        known = _remembered(pool, tenant_id, digest)
-        if known is not None:
-            return BatchResult(0, known.accepted + known.duplicates, known.quarantined)
-        result = EventStore(pool).append_batch(tenant_id, read_events(path))
-    except OSError as error:
-        raise PipelinesError(f"{path}: cannot be read: {error.strerror or error}; check the file and send it again") from None
-    with pool.connection() as connection:
-        connection.execute(
-            "insert into event_log.files (tenant_id, digest, name, accepted, duplicates, quarantined) "
-            "values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
-            [tenant_id, digest, path.name, result.accepted, result.duplicates, result.quarantined],
-        )
-    return result
+        return append_once(pool, tenant_id, _digest(path), path.name, read_events(path))
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PipelinesError(f"{path}: cannot be read: {reason}; check the file and send it again") from None
 
 
 def read_events(path: Path) -> Iterator[NewEvent | Malformed]:
@@ -146,11 +137,3 @@ def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-
-def _remembered(pool: ConnectionPool, tenant_id: str, digest: str) -> BatchResult | None:
-    with pool.connection() as connection:
-        row = connection.execute(
-            "select accepted, duplicates, quarantined from event_log.files where tenant_id = %s and digest = %s",
-            [tenant_id, digest],
-        ).fetchone()
-    return None if row is None else BatchResult(*row)

@@ -20,8 +20,8 @@ LOCK = 5_318_008_247
 def migrate(settings: Settings) -> list[str]:
     """Bring the database of the settings up to date, and return the revisions that were applied now.
 
-    Also lets the runtime login take the role `pipelines_runtime`, and makes the database of Dagster's own storage when
-    the server has none.
+    Also makes the runtime login of the settings' URL if the server does not know it, lets it take the role
+    `pipelines_runtime`, and makes the database of Dagster's own storage.
 
     Raises:
         PipelinesError: the server cannot be used, or the admin login lacks a privilege.
@@ -47,8 +47,9 @@ def migrate(settings: Settings) -> list[str]:
             command.upgrade(config, "head")
             connection.commit()
             connection.execute(sqlalchemy.text("select pg_advisory_unlock(:lock)"), {"lock": LOCK})
-        _admit_runtime_login(url, connections.runtime_login(settings))
-        _create_dagster_database(url, connections.runtime_login(settings))
+        login, password = connections.runtime_login(settings)
+        _admit_runtime_login(url, login, password)
+        _create_dagster_database(url, login)
     except (sqlalchemy.exc.ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         raise PipelinesError(
@@ -70,11 +71,16 @@ def run_sql(file: str) -> None:
     driver.execute("reset role")
 
 
-def _admit_runtime_login(url: str, login: str) -> None:
+def _admit_runtime_login(url: str, login: str, password: str) -> None:
     import psycopg
     from psycopg import sql
 
     with psycopg.connect(url) as connection:
+        if connection.execute("select from pg_roles where rolname = %s", [login]).fetchone() is None:
+            # Sent as a verifier: the password itself reaches neither the server nor its log.
+            verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
+            create = sql.SQL("create role {} login password {}")
+            connection.execute(create.format(sql.Identifier(login), sql.Literal(verifier)))
         member = connection.execute(
             "select rolsuper or pg_has_role(oid, 'pipelines_runtime', 'set') from pg_roles where rolname = %s", [login]
         ).fetchone()
@@ -87,5 +93,5 @@ def _create_dagster_database(url: str, login: str) -> None:
     from psycopg import sql
 
     with psycopg.connect(url, autocommit=True) as connection:
-        if connection.execute("select 1 from pg_database where datname = 'dagster'").fetchone() is None:
+        if connection.execute("select from pg_database where datname = 'dagster'").fetchone() is None:
             connection.execute(sql.SQL("create database dagster owner {}").format(sql.Identifier(login)))

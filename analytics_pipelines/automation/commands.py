@@ -1,0 +1,85 @@
+"""The command that builds the lineage."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from analytics_pipelines.automation.build import BuildReport
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Also make what is up to date.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def build(*, everything: bool, as_json: bool) -> None:
+    """Make what is stale: ingest what waits, and build every asset to the position the log has come to."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from analytics_pipelines.automation.build import build as build_lineage
+    from analytics_pipelines.settings import load_settings
+
+    started = time.perf_counter()
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, made: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=made)
+            if made == total:
+                bars.stop_task(tasks[stage])
+
+        report = build_lineage(load_settings(), everything=everything, show=show)
+    seconds = time.perf_counter() - started
+    if as_json:
+        click.echo(json.dumps(_as_json(report, seconds), indent=2))
+    else:
+        _print(report, seconds)
+    if report.failures:
+        raise click.exceptions.Exit(1)
+
+
+def _as_json(report: BuildReport, seconds: float) -> dict[str, object]:
+    assets = [
+        {"asset": name, "rows": done.rows, "seconds": round(done.seconds, 3), "built_to_position": done.position}
+        for name, done in report.builds.items()
+    ]
+    return {
+        "run_id": report.run_id,
+        "made": report.made,
+        "failures": report.failures,
+        "seconds": round(seconds, 3),
+        "assets": assets,
+    }
+
+
+def _print(report: BuildReport, seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if report.made:
+        table = Table("asset", box=None)
+        for name in ("rows", "seconds", "built to position"):
+            table.add_column(name, justify="right")
+        for name, done in sorted(report.builds.items(), key=lambda item: item[1].built_at):
+            if name in report.made:
+                table.add_row(name, f"{done.rows:,}", f"{done.seconds:.2f}", f"{done.position:,}")
+        Console().print(table)
+    for failure in report.failures:
+        click.echo(f"failed: {failure}", err=True)
+    if report.failures:
+        click.echo(f"the rest was built; see the run {report.run_id} in the UI, then run `pipelines build` again", err=True)
+    elif report.made:
+        click.echo(f"{len(report.made)} assets made in {seconds:.1f} s")
+    else:
+        position = max((done.position for done in report.builds.values()), default=0)
+        click.echo(f"everything is built to position {position:,} already; nothing to do ({seconds:.1f} s)")
+
+
+COMMANDS = [build]

@@ -1,0 +1,27 @@
+"""When jobs that cross rooms run by themselves. Times are UTC."""
+
+from __future__ import annotations
+
+from dagster import DefaultScheduleStatus, ScheduleDefinition
+
+from analytics_pipelines.automation.jobs import clean_up, lineage
+
+nightly_lineage = ScheduleDefinition(
+    name="nightly_lineage",
+    job=lineage,
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every night at 02:00 UTC, build everything.",
+)
+
+weekly_clean_up = ScheduleDefinition(
+    name="weekly_clean_up",
+    job=clean_up,
+    cron_schedule="0 4 * * 0",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every Sunday at 04:00 UTC, forget old runs.",
+)
+
+SCHEDULES = [nightly_lineage, weekly_clean_up]

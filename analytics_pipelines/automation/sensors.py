@@ -1,0 +1,45 @@
+"""Sensors of jobs that cross rooms.
+
+Defines the one that watches the landing folder; it belongs here because its job builds every room.
+"""
+
+from collections.abc import Iterator
+
+from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest, RunsFilter, SensorEvaluationContext, SkipReason, sensor
+
+from analytics_pipelines.automation.jobs import landing
+from analytics_pipelines.resources import Platform
+
+_UNFINISHED = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+@sensor(
+    name="landing_folder",
+    job=landing,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Starts the job landing when complete files wait in the landing folder.",
+)
+def landing_folder(context: SensorEvaluationContext, platform: Platform) -> Iterator[RunRequest | SkipReason]:
+    """Ask for a run while files wait, one at a time.
+
+    There is no run key: a file that is still there after a run ended badly must be tried again.
+    """
+    from analytics_pipelines.ingestion.landing import waiting
+
+    files = [f"{tenant}/{path.name}" for tenant, path in waiting(platform.settings.landing)]
+    if not files:
+        yield SkipReason(f"no complete file waits in {platform.settings.landing}")
+    elif context.instance.get_runs(RunsFilter(job_name=landing.name, statuses=_UNFINISHED), limit=1):
+        yield SkipReason(f"{len(files)} files wait; a run is on its way")
+    else:
+        yield RunRequest(tags={"pipelines/files": str(len(files))})
+
+
+SENSORS = [landing_folder]

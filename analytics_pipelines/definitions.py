@@ -1,0 +1,54 @@
+"""The door: every room's definitions, merged in the order data flows."""
+
+from __future__ import annotations
+
+from dagster import Definitions, in_process_executor
+
+from analytics_pipelines.automation import jobs as automation_jobs
+from analytics_pipelines.automation import schedules
+from analytics_pipelines.automation import sensors as automation_sensors
+from analytics_pipelines.event_log import assets as event_log
+from analytics_pipelines.event_log import checks as event_log_checks
+from analytics_pipelines.features import assets as features
+from analytics_pipelines.features import checks as features_checks
+from analytics_pipelines.forecasting import assets as forecasting
+from analytics_pipelines.forecasting import checks as forecasting_checks
+from analytics_pipelines.graph import assets as graph
+from analytics_pipelines.graph import checks as graph_checks
+from analytics_pipelines.ingestion import assets as ingestion
+from analytics_pipelines.read_models import assets as read_models
+from analytics_pipelines.read_models import checks as read_models_checks
+from analytics_pipelines.resources import Platform
+from analytics_pipelines.sagas import assets as sagas
+from analytics_pipelines.sagas import checks as sagas_checks
+from analytics_pipelines.sagas import jobs as sagas_jobs
+from analytics_pipelines.sagas import sensors as sagas_sensors
+from analytics_pipelines.settings import load_settings
+from analytics_pipelines.warehouse import assets as warehouse
+
+defs = Definitions(
+    assets=[
+        *ingestion.SOURCES,
+        *(ingestion.DEMO_SOURCES if load_settings().demo else []),
+        *event_log.ASSETS,
+        *read_models.ASSETS,
+        *warehouse.ASSETS,
+        *graph.ASSETS,
+        *forecasting.ASSETS,
+        *features.ASSETS,
+        *sagas.ASSETS,
+    ],
+    asset_checks=[
+        *event_log_checks.CHECKS,
+        *read_models_checks.CHECKS,
+        *graph_checks.CHECKS,
+        *forecasting_checks.CHECKS,
+        *features_checks.CHECKS,
+        *sagas_checks.CHECKS,
+    ],
+    jobs=[*automation_jobs.JOBS, *sagas_jobs.JOBS],
+    schedules=schedules.SCHEDULES,
+    sensors=[*automation_sensors.SENSORS, *sagas_sensors.SENSORS],
+    resources={"platform": Platform()},
+    executor=in_process_executor,
+)

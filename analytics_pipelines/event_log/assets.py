@@ -1,0 +1,50 @@
+"""The log as assets: the events and what was refused.
+
+Defines the two tables of the room for the catalog. Appending happens in `ingestion` and `sagas`; here the log is
+observed: settled, counted, and pinned for everything downstream.
+"""
+
+from typing import Any
+
+from dagster import AssetExecutionContext, AssetKey, MaterializeResult, asset
+
+from analytics_pipelines.resources import Platform
+
+
+@asset(
+    key=["event_log", "events"],
+    deps=[AssetKey(["sources", "landing"]), AssetKey(["sources", "grocer"]), AssetKey(["sources", "saas"])],
+    group_name="event_log",
+    kinds={"postgres"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def events(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
+    """One row per event, in the order of the log. Append-only; everything else is derived from it.
+
+    Materializing it settles the log: the position it reports is what the whole run is built to.
+    """
+    from analytics_pipelines.event_log import statistics
+
+    with platform.build(context) as build:
+        rows = statistics.events_by_tenant(build.connection, build.up_to_position)
+        return build.result(rows=rows, table="event_log.events")
+
+
+@asset(
+    key=["event_log", "quarantine"],
+    deps=[AssetKey(["event_log", "events"])],
+    group_name="event_log",
+    kinds={"postgres"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def quarantine(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
+    """One row per distinct event that was refused, with its bytes and the reason. Nothing that was sent is lost."""
+    from analytics_pipelines.event_log import statistics
+
+    with platform.build(context) as build:
+        return build.result(refused_by_kind=statistics.refused_by_kind(build.connection))
+
+
+ASSETS = [events, quarantine]

@@ -1,0 +1,60 @@
+"""How much the log holds.
+
+Defines the counts that the catalog shows. They are kept up from one build to the next: nothing counts a billion rows
+again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_EVENTS = """
+    with before as (
+        select tenant_id, position, rows from progress.builds
+        where asset_key = 'event_log/events' and position <= %(up_to)s
+    ),
+    added as (
+        select tenant_id, count(*) as rows from event_log.events
+        where position > (select coalesce(max(position), 0) from before) and position <= %(up_to)s
+        group by tenant_id
+    )
+    select tenant_id, coalesce(before.rows, 0) + coalesce(added.rows, 0)
+    from (select * from before where tenant_id <> '*') as before full join added using (tenant_id)
+    order by tenant_id
+"""
+
+
+def events_by_tenant(connection: Connection, up_to: int) -> dict[str, int]:
+    """Return the number of events up to a position by tenant: the newest build's, and what came since."""
+    return dict(connection.execute(_EVENTS, {"up_to": up_to}).fetchall())
+
+
+def refused_by_kind(connection: Connection) -> dict[str, int]:
+    """Return the number of quarantined events by kind."""
+    query = "select kind, count(*) from event_log.quarantine group by kind order by kind"
+    return dict(connection.execute(query).fetchall())
+
+
+_NEWEST = 1_000
+
+_GAPS = """
+    with newest as (
+        select distinct tenant_id, stream_id
+        from (select tenant_id, stream_id from event_log.events
+              where position <= progress.up_to_position() order by position desc limit %s) as events
+    )
+    select tenant_id || '/' || stream_id
+    from newest join event_log.events using (tenant_id, stream_id)
+    where position <= progress.up_to_position()
+    group by tenant_id, stream_id
+    having max(stream_version) <> count(*) or min(stream_version) <> 1 or count(distinct stream_version) <> count(*)
+    order by 1
+"""
+
+
+def streams_with_gaps(connection: Connection) -> list[str]:
+    """Return the streams, among those of the newest thousand events, whose versions are not 1, 2, 3, ..."""
+    return [row[0] for row in connection.execute(_GAPS, [_NEWEST]).fetchall()]
