@@ -7,6 +7,8 @@ and only `--debug` shows a traceback. A command itself stands in its room's `com
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +20,9 @@ from analytics_pipelines.local import commands as local
 from analytics_pipelines.migrations import commands as migrations
 from analytics_pipelines.sagas import commands as sagas
 
+if TYPE_CHECKING:
+    from dagster import Definitions
+
 ROOMS = (local, migrations, ingestion, automation, features, sagas)
 
 
@@ -27,7 +32,8 @@ ROOMS = (local, migrations, ingestion, automation, features, sagas)
 @click.pass_context
 def pipelines(context: click.Context, *, debug: bool) -> None:
     """Turn an application's events into an auditable analytics warehouse."""
-    context.obj = {"debug": debug}
+    del debug  # read by main(), which also catches what fails before a command begins
+    context.obj = automation.CommandContext(_load_definitions)
 
 
 for room in ROOMS:
@@ -35,9 +41,17 @@ for room in ROOMS:
         pipelines.add_command(command)
 
 
+def _load_definitions() -> Definitions:
+    from analytics_pipelines.definitions import defs
+
+    return defs
+
+
 def main() -> None:
     """Run the command line and end the process with an honest exit code."""
     debug = "--debug" in sys.argv[1:2]
+    if not debug:
+        warnings.simplefilter("ignore")  # those of libraries; the tests turn every warning into an error
     try:
         code = pipelines.main(standalone_mode=False)
     except click.ClickException as error:

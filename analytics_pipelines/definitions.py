@@ -26,11 +26,12 @@ from analytics_pipelines.sagas import sensors as sagas_sensors
 from analytics_pipelines.settings import load_settings
 from analytics_pipelines.warehouse import assets as warehouse
 
+sources = [*ingestion.SOURCES, *(ingestion.DEMO_SOURCES if load_settings().demo else [])]
+
 defs = Definitions(
     assets=[
-        *ingestion.SOURCES,
-        *(ingestion.DEMO_SOURCES if load_settings().demo else []),
-        *event_log.ASSETS,
+        *sources,
+        *event_log.after(sources),
         *read_models.ASSETS,
         *warehouse.ASSETS,
         *graph.ASSETS,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from analytics_pipelines.settings import Settings
 
 PREVIEW_ROWS = 5
+PREVIEW_WIDTH = 60
 
 _COLUMNS = """
     select a.attname, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum)
@@ -46,7 +47,9 @@ _COLUMNS = """
 class Build:
     """One asset being built: a transaction, and the position of the log to build to."""
 
-    def __init__(self, connection: Connection, asset_key: AssetKey, up_to_position: int, run_id: str, code_version: str) -> None:
+    def __init__(
+        self, connection: Connection, asset_key: AssetKey, up_to_position: int, run_id: str, code_version: str
+    ) -> None:
         """Take the open transaction; `Platform.build` makes these."""
         self.connection = connection
         self.asset_key = asset_key
@@ -213,4 +216,5 @@ def _preview(connection: Connection, table: str) -> str:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    return (text if len(text) <= 60 else text[:57] + "...").replace("|", "\\|").replace("\n", " ")
+    shown = text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 3] + "..."
+    return shown.replace("|", "\\|").replace("\n", " ")

@@ -37,7 +37,7 @@ class _ConnectionFile(JsonConfigSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """Leave out the embedded server's admin login when the environment names another server."""
         values = super().__call__()
-        if "database_url" in self.current_state:
+        if self.current_state.get("database_url", values.get("database_url")) != values.get("database_url"):
             values.pop("admin_database_url", None)
         return values
 
@@ -88,8 +88,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the connection file of the embedded servers below the environment."""
         del dotenv_settings, file_secret_settings
-        file = _Home().home / CONNECTION_FILE
-        return init_settings, env_settings, _ConnectionFile(settings_cls, json_file=file)
+        file = (
+            _Home(**{name: value for name, value in init_settings().items() if name == "home"}).home / CONNECTION_FILE
+        )
+        try:
+            return init_settings, env_settings, _ConnectionFile(settings_cls, json_file=file)
+        except (OSError, ValueError) as error:
+            raise PipelinesError(
+                f"{file} cannot be read ({error}); correct its permissions, or remove it and run `pipelines up`: "
+                "the data are kept"
+            ) from None
 
 
 def load_settings() -> Settings:

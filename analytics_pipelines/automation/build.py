@@ -11,20 +11,23 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from analytics_pipelines.errors import PipelinesError
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from dagster import AssetKey, DagsterInstance
+    from dagster import AssetKey, DagsterInstance, Definitions, JobDefinition
     from psycopg_pool import ConnectionPool
 
+    from analytics_pipelines.automation.plan import Node
     from analytics_pipelines.progress import Build
     from analytics_pipelines.settings import Settings
 
+    Show = Callable[[str, int, int], None]
+
 POLL_SECONDS = 0.3
+EVENTS_METADATA = "pipelines/events"
 # The run's log is kept in Dagster's storage; on the terminal the bars say enough.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -36,160 +39,160 @@ class BuildReport:
     Attributes:
         made: the assets made now, in the order of the lineage.
         builds: how far every asset has come, by asset key.
+        position: the settled position at the end.
         run_id: the Dagster run, if there was one.
         failures: what went wrong: a line for each failed asset and each failed check that blocks.
     """
 
     made: list[str]
-    builds: dict[str, Build]
+    builds: dict[str, Build] = field(default_factory=dict)
+    position: int = 0
     run_id: str | None = None
     failures: list[str] = field(default_factory=list)
 
 
-def build(settings: Settings, *, everything: bool, show: Callable[[str, int, int], None]) -> BuildReport:
+def build(settings: Settings, defs: Definitions, *, everything: bool, show: Show) -> BuildReport:
     """Make what is stale, or everything, and say how it went.
 
     Args:
         settings: the settings; the environment of this process is set so that Dagster finds its storage.
+        defs: the definitions with the job `lineage`.
         everything: make up-to-date assets again, too.
         show: is told how many of how many assets of a stage are made, as that changes.
 
     Raises:
         PipelinesError: a server cannot be used.
     """
+    from dagster import DagsterInstance
+
+    from analytics_pipelines import progress
     from analytics_pipelines.connections import open_pool
+    from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.local.dagster import dagster_environment, prepare
 
     with open_pool(settings) as pool:
         prepare(settings.home)
         os.environ.update(dagster_environment(settings))
-        from dagster import DagsterInstance
-
-        from analytics_pipelines.definitions import defs
-
         with DagsterInstance.get() as instance:
-            graph = defs.resolve_asset_graph()
-            keys = {key.to_user_string(): key for key in graph.materializable_asset_keys}
-            stages = {name: graph.get(key).group_name for name, key in keys.items()}
-            chosen = _choose(pool, settings, instance, keys, everything=everything)
-            report = BuildReport(chosen, {})
-            if chosen:
-                report.run_id, report.failures = _run(instance, [keys[name] for name in chosen], stages, show)
-        from analytics_pipelines import progress
-
+            report = BuildReport(_choose(pool, settings, instance, defs, everything=everything))
+            if report.made:
+                watch = _Watch(instance, defs, report.made, show)
+                _run(instance, defs.resolve_job_def("lineage"), watch)
+                report.run_id, report.failures = watch.run_id, watch.failures
         with pool.connection() as connection:
             report.builds = progress.builds(connection)
+        report.position = EventStore(pool).settled_position()
     return report
 
 
 def _choose(
-    pool: ConnectionPool, settings: Settings, instance: DagsterInstance, keys: dict[str, AssetKey], *, everything: bool
+    pool: ConnectionPool, settings: Settings, instance: DagsterInstance, defs: Definitions, *, everything: bool
 ) -> list[str]:
     from dagster import DagsterRunStatus, RunsFilter
 
     from analytics_pipelines import progress
-    from analytics_pipelines.automation.plan import Node, in_order, stale
-    from analytics_pipelines.definitions import defs
+    from analytics_pipelines.automation.plan import News, in_order, stale
     from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.ingestion import demo, landing
 
-    graph = defs.resolve_asset_graph()
-    nodes = {
-        name: Node(
-            graph.get(key).code_version or "", frozenset(parent.to_user_string() for parent in graph.get(key).parent_keys)
-        )
-        for name, key in keys.items()
-    }
+    nodes = _nodes(defs)
     last = instance.get_runs(RunsFilter(job_name="lineage"), limit=1)
     # A check that failed holds its asset's descendants back; only a new run of everything can clear that.
     if everything or not last or last[0].status != DagsterRunStatus.SUCCESS:
         return in_order(nodes)
-    missing = demo.missing(pool) if settings.demo else []
-    sources = {name: name.removeprefix("sources/") in missing for name in nodes if name.startswith("sources/")}
-    sources["sources/landing"] = any(True for _ in landing.waiting(settings.landing))
+    sources = {f"sources/{tenant}" for tenant in (demo.missing(pool) if settings.demo else [])}
+    if any(True for _ in landing.waiting(settings.landing)):
+        sources.add("sources/landing")
+    up_to = EventStore(pool).settled_position()
     with pool.connection() as connection:
-        builds = progress.builds(connection)
-    return stale(nodes, builds, EventStore(pool).settled_position(), sources)
+        news = News(
+            frozenset(sources),
+            partial(progress.event_types_between, connection, up_to=up_to),
+            partial(progress.watermarks_moved_between, connection, up_to=up_to),
+        )
+        return stale(nodes, progress.builds(connection), news)
 
 
-def _run(
-    instance: DagsterInstance, selection: list[AssetKey], stages: dict[str, str], show: Callable[[str, int, int], None]
-) -> tuple[str, list[str]]:
-    from dagster import DagsterRun
+def _nodes(defs: Definitions) -> dict[str, Node]:
+    from analytics_pipelines.automation.plan import Node
 
-    from analytics_pipelines.definitions import defs
+    graph = defs.resolve_asset_graph()
+    nodes: dict[str, Node] = {}
+    for key in graph.materializable_asset_keys:
+        asset = graph.get(key)
+        parents = frozenset(parent.to_user_string() for parent in asset.parent_keys)
+        events: Iterable[str] = asset.metadata.get(EVENTS_METADATA, ())
+        nodes[key.to_user_string()] = Node(asset.code_version or "", parents, frozenset(events))
+    return nodes
 
-    job = defs.resolve_job_def("lineage")
-    outcome: list[BaseException | None] = []
+
+def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:
+    """Run the job in a thread, and follow what it writes into Dagster's storage."""
+    failure: list[BaseException] = []
+    tags = {**job.tags, "pipelines/build": f"{os.getpid()}-{time.time_ns()}"}
 
     def execute() -> None:
         try:
             job.execute_in_process(
-                instance=instance, asset_selection=selection, raise_on_error=False, tags=dict(job.tags), run_config=_QUIET
+                instance=instance, asset_selection=watch.selection, raise_on_error=False, tags=tags, run_config=_QUIET
             )
-            outcome.append(None)
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-            outcome.append(error)
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
+            failure.append(error)
 
-    before = {run.run_id for run in instance.get_runs(limit=10)}
     thread = threading.Thread(target=execute, name="lineage", daemon=True)
     thread.start()
-    watch = _Watch(instance, stages, [key.to_user_string() for key in selection], show)
-    run: DagsterRun | None = None
     while thread.is_alive():
-        time.sleep(POLL_SECONDS)
-        if run is None:
-            run = next((found for found in instance.get_runs(limit=10) if found.run_id not in before), None)
-        if run is not None:
-            watch.look(run.run_id)
-    thread.join()
-    if outcome[0] is not None:
-        raise outcome[0]
-    if run is None:
-        raise PipelinesError("the run left no trace in Dagster's storage; run `pipelines --debug build`")
-    watch.look(run.run_id)
-    return run.run_id, watch.failures
+        thread.join(POLL_SECONDS)
+        watch.look(tags)
+    if failure:
+        raise failure[0]
 
 
 class _Watch:
     """Follows a run's event log: which assets are made, and what failed."""
 
-    def __init__(
-        self, instance: DagsterInstance, stages: dict[str, str], selection: list[str], show: Callable[[str, int, int], None]
-    ) -> None:
+    def __init__(self, instance: DagsterInstance, defs: Definitions, made: list[str], show: Show) -> None:
+        graph = defs.resolve_asset_graph()
+        keys = {key.to_user_string(): key for key in graph.materializable_asset_keys}
+        self.selection: list[AssetKey] = [keys[name] for name in made]
+        self.run_id: str | None = None
+        self.failures: list[str] = []
         self._instance = instance
-        self._stages = stages
-        self._totals = Counter(stages[name] for name in selection)
+        self._stages = {name: graph.get(keys[name]).group_name for name in made}
+        self._totals = Counter(self._stages.values())
+        self._made: dict[str, set[str]] = {stage: set() for stage in self._totals}
         self._show = show
         self._cursor: str | None = None
-        self._made: dict[str, set[str]] = {stage: set() for stage in self._totals}
-        self.failures: list[str] = []
 
-    def look(self, run_id: str) -> None:
-        """Read what the run has said since the last look."""
-        while True:
-            connection = self._instance.get_records_for_run(run_id, cursor=self._cursor)
-            for record in connection.records:
-                self._note(record.event_log_entry)
-            self._cursor = connection.cursor
-            if not connection.has_more:
-                break
+    def look(self, tags: dict[str, str]) -> None:
+        """Read what the run with these tags has said since the last look."""
+        from dagster import RunsFilter
+
+        if self.run_id is None:
+            runs = self._instance.get_runs(RunsFilter(tags=tags), limit=1)
+            if not runs:
+                return
+            self.run_id = runs[0].run_id
+        more = True
+        while more:
+            found = self._instance.get_records_for_run(self.run_id, cursor=self._cursor)
+            for record in found.records:
+                self._note(record.event_log_entry.dagster_event)
+            self._cursor, more = found.cursor, found.has_more
         for stage, total in self._totals.items():
             self._show(stage, len(self._made[stage]), total)
 
-    def _note(self, entry: object) -> None:
-        event = getattr(entry, "dagster_event", None)
+    def _note(self, event: Any) -> None:  # noqa: ANN401 - Dagster's event classes are not public
         if event is None:
             return
-        if event.is_step_materialization and event.asset_key is not None:
+        if event.is_step_materialization:
             name = event.asset_key.to_user_string()
-            if self._stages.get(name) in self._made:
+            if name in self._stages:
                 self._made[self._stages[name]].add(name)
         elif event.is_step_failure:
             error = event.step_failure_data.error
-            cause = (error.cause or error) if error else None
-            reason = cause.message.strip().splitlines()[0] if cause else "no reason given"
-            self.failures.append(f"{event.step_key}: {reason}")
+            lines = (error.cause or error).message.strip().splitlines() if error else []
+            self.failures.append(f"{event.step_key}: {lines[0] if lines else 'no reason given'}")
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
             if not check.passed and check.severity.value == "ERROR":

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagster import Definitions
+
     from analytics_pipelines.automation.build import BuildReport
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """What the command line hands to its commands.
+
+    Attributes:
+        load_definitions: imports the Dagster definitions, which takes seconds and is done by those who need them.
+    """
+
+    load_definitions: Callable[[], Definitions]
 
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also make what is up to date.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def build(*, everything: bool, as_json: bool) -> None:
+@click.pass_obj
+def build(context: CommandContext, *, everything: bool, as_json: bool) -> None:
     """Make what is stale: ingest what waits, and build every asset to the position the log has come to."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -35,7 +52,7 @@ def build(*, everything: bool, as_json: bool) -> None:
             if made == total:
                 bars.stop_task(tasks[stage])
 
-        report = build_lineage(load_settings(), everything=everything, show=show)
+        report = build_lineage(load_settings(), context.load_definitions(), everything=everything, show=show)
     seconds = time.perf_counter() - started
     if as_json:
         click.echo(json.dumps(_as_json(report, seconds), indent=2))
@@ -52,6 +69,7 @@ def _as_json(report: BuildReport, seconds: float) -> dict[str, object]:
     ]
     return {
         "run_id": report.run_id,
+        "position": report.position,
         "made": report.made,
         "failures": report.failures,
         "seconds": round(seconds, 3),
@@ -74,12 +92,13 @@ def _print(report: BuildReport, seconds: float) -> None:
     for failure in report.failures:
         click.echo(f"failed: {failure}", err=True)
     if report.failures:
-        click.echo(f"the rest was built; see the run {report.run_id} in the UI, then run `pipelines build` again", err=True)
+        click.echo(
+            f"the rest was built; see the run {report.run_id} in the UI, then run `pipelines build` again", err=True
+        )
     elif report.made:
         click.echo(f"{len(report.made)} assets made in {seconds:.1f} s")
     else:
-        position = max((done.position for done in report.builds.values()), default=0)
-        click.echo(f"everything is built to position {position:,} already; nothing to do ({seconds:.1f} s)")
+        click.echo(f"everything is up to date with position {report.position:,} of the log ({seconds:.1f} s)")
 
 
 COMMANDS = [build]

@@ -1,58 +1,85 @@
 """Which assets a build has to make: like make, only what is not up to date.
 
-Defines `stale()`. An asset is up to date when it was built to the settled position, by the code of today, after
-everything it derives from. No Dagster here: the graph comes as plain values.
+Defines `stale()`. An asset is up to date when it was built by the code of today and nothing that it reads has changed
+since: no event of the types it folds, no asset it derives from, no tenant's watermark, which is its clock. No Dagster
+here: the graph comes as plain values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from analytics_pipelines.progress import Build
+
+LOG = "event_log/events"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An asset of the lineage: the version of its code, and the assets it derives from."""
+    """An asset of the lineage.
+
+    Attributes:
+        code_version: the version of its code.
+        parents: the assets it derives from.
+        events: the event types it reads, if it reads the log; none means all types.
+    """
 
     code_version: str
-    parents: frozenset[str]
+    parents: frozenset[str] = frozenset()
+    events: frozenset[str] = field(default_factory=frozenset)
 
 
-def stale(
-    nodes: Mapping[str, Node], builds: Mapping[str, Build], settled_position: int, sources: Mapping[str, bool]
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is new.
+
+    Attributes:
+        sources: the assets that bring events in and have something to bring.
+        events_since: the event types that were appended after a position.
+        watermarks_moved: whether a tenant's watermark has moved since a position.
+    """
+
+    sources: frozenset[str]
+    events_since: Callable[[int], frozenset[str]]
+    watermarks_moved: Callable[[int], bool]
+
+
+def stale(nodes: Mapping[str, Node], builds: Mapping[str, Build], news: News) -> list[str]:
     """Return the assets that a build has to make, in the order of the lineage.
 
     Args:
         nodes: the lineage, by asset key.
         builds: how far each asset has come.
-        settled_position: how far the log has come.
-        sources: the assets that bring events in, and whether each has something to bring.
+        news: what is new.
     """
     chosen: list[str] = []
     for key in in_order(nodes):
-        if key in sources:
-            is_stale = sources[key]
-        else:
-            build = builds.get(key)
-            is_stale = (
-                build is None
-                or build.position < settled_position
-                or build.code_version != nodes[key].code_version
-                or any(parent in chosen for parent in nodes[key].parents)
-            )
-        if is_stale:
+        node = nodes[key]
+        is_source = not node.parents
+        if key in news.sources or (not is_source and _is_stale(node, builds.get(key), news, chosen)):
             chosen.append(key)
     return chosen
 
 
 def in_order(nodes: Mapping[str, Node]) -> list[str]:
     """Return the keys with every asset after those it derives from."""
-    from graphlib import TopologicalSorter
-
     graph = {key: sorted(parent for parent in node.parents if parent in nodes) for key, node in sorted(nodes.items())}
     return list(TopologicalSorter(graph).static_order())
+
+
+def _is_stale(node: Node, build: Build | None, news: News, chosen: list[str]) -> bool:
+    # While something waits outside, what it will bring is not known: everything behind the log is made.
+    expecting = bool(news.sources) and LOG in node.parents
+    if build is None or build.code_version != node.code_version or expecting:
+        return True
+    if any(parent in chosen for parent in node.parents if parent != LOG):
+        return True
+    reads_the_log = LOG in node.parents or any(parent.startswith("sources/") for parent in node.parents)
+    appended = news.events_since(build.position) if reads_the_log else frozenset[str]()
+    has_new_events = bool(appended & node.events if node.events else appended)
+    return has_new_events or news.watermarks_moved(build.position)

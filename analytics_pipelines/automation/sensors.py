@@ -5,7 +5,15 @@ Defines the one that watches the landing folder; it belongs here because its job
 
 from collections.abc import Iterator
 
-from dagster import DagsterRunStatus, DefaultSensorStatus, RunRequest, RunsFilter, SensorEvaluationContext, SkipReason, sensor
+from dagster import (
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
 
 from analytics_pipelines.automation.jobs import landing
 from analytics_pipelines.resources import Platform

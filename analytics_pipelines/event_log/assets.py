@@ -4,31 +4,37 @@ Defines the two tables of the room for the catalog. Appending happens in `ingest
 observed: settled, counted, and pinned for everything downstream.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, MaterializeResult, asset
+from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, asset
 
 from analytics_pipelines.resources import Platform
 
 
-@asset(
-    key=["event_log", "events"],
-    deps=[AssetKey(["sources", "landing"]), AssetKey(["sources", "grocer"]), AssetKey(["sources", "saas"])],
-    group_name="event_log",
-    kinds={"postgres"},
-    owners=["team:analytics"],
-    code_version="1",
-)
-def events(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
-    """One row per event, in the order of the log. Append-only; everything else is derived from it.
+def after(sources: Sequence[AssetsDefinition]) -> list[AssetsDefinition]:
+    """Return the room's assets, the events deriving from these sources."""
 
-    Materializing it settles the log: the position it reports is what the whole run is built to.
-    """
-    from analytics_pipelines.event_log import statistics
+    @asset(
+        key=["event_log", "events"],
+        deps=list(sources),
+        group_name="event_log",
+        kinds={"postgres"},
+        owners=["team:analytics"],
+        code_version="1",
+    )
+    def events(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
+        """One row per event, in the order of the log. Append-only; everything else is derived from it.
 
-    with platform.build(context) as build:
-        rows = statistics.events_by_tenant(build.connection, build.up_to_position)
-        return build.result(rows=rows, table="event_log.events")
+        Materializing it settles the log: the position it reports is what the whole run is built to.
+        """
+        from analytics_pipelines.event_log import statistics
+
+        with platform.build(context) as build:
+            rows = statistics.events_by_tenant(build.connection, build.up_to_position)
+            return build.result(rows=rows, table="event_log.events")
+
+    return [events, quarantine]
 
 
 @asset(
@@ -45,6 +51,3 @@ def quarantine(context: AssetExecutionContext, platform: Platform) -> Materializ
 
     with platform.build(context) as build:
         return build.result(refused_by_kind=statistics.refused_by_kind(build.connection))
-
-
-ASSETS = [events, quarantine]

@@ -224,5 +224,7 @@ def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal)
         sent = asdict(item) | {"data": orjson.Fragment(json_text(item.data))}
         source, event_id, origin = item.source, item.event_id, item.source
         content = orjson.dumps(sent)
-    clean = [None if value is None else value.replace("\x00", "\N{REPLACEMENT CHARACTER}") for value in (source, event_id)]
+    clean = [
+        None if value is None else value.replace("\x00", "\N{REPLACEMENT CHARACTER}") for value in (source, event_id)
+    ]
     return [tenant_id, reason.kind, reason.reason, *clean, origin, content, hashlib.sha256(content).digest()]

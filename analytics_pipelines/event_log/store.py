@@ -144,7 +144,8 @@ class EventStore:
                 row = connection.execute("select event_log.settle()").fetchone()
         except errors.ReadOnlySqlTransaction as error:
             raise PipelinesError(
-                f"the log cannot be followed here: {str(error).splitlines()[0]}; point PIPELINES_DATABASE_URL at the primary"
+                f"the log cannot be followed here: {str(error).splitlines()[0]}; point PIPELINES_DATABASE_URL at the "
+                "primary"
             ) from None
         assert row is not None
         return row[0]

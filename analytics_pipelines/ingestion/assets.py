@@ -12,6 +12,7 @@ from dagster import AssetExecutionContext, MaterializeResult, asset
 from analytics_pipelines.event_log import BatchResult
 from analytics_pipelines.resources import Platform
 
+
 @asset(key=["sources", "landing"], group_name="ingestion", kinds={"file"}, owners=["team:analytics"], code_version="1")
 def landing(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
     """One event per line of the files in the landing folder; each file is taken once, by its content."""
@@ -25,7 +26,9 @@ def landing(context: AssetExecutionContext, platform: Platform) -> MaterializeRe
     return _sent(landed.events, time.perf_counter() - started, metadata)
 
 
-@asset(key=["sources", "grocer"], group_name="ingestion", kinds={"parquet"}, owners=["team:analytics"], code_version="1")
+@asset(
+    key=["sources", "grocer"], group_name="ingestion", kinds={"parquet"}, owners=["team:analytics"], code_version="1"
+)
 def grocer(platform: Platform) -> MaterializeResult[Any]:
     """One event per basket, household, product, campaign, send, coupon and redemption of a real grocer in 2017.
 

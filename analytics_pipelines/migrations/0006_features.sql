@@ -26,7 +26,7 @@ create table features.customer_value (
     built_to_position bigint not null,
     recency_days integer not null check (recency_days >= 0),
     frequency integer not null check (frequency > 0),
-    monetary_value numeric not null check (monetary_value >= 0),
+    monetary_value numeric check (monetary_value >= 0),
     primary key (tenant_id, customer_id)
 );
 comment on table features.customer_value is 'One row per tenant and customer with an order that was not cancelled, as of the tenant''s watermark';
@@ -36,4 +36,4 @@ comment on column features.customer_value.as_of is 'The moment the values hold f
 comment on column features.customer_value.built_to_position is 'Position of the log up to which the values were built';
 comment on column features.customer_value.recency_days is 'Full days of 24 hours from the last order to as_of';
 comment on column features.customer_value.frequency is 'Orders that were not cancelled';
-comment on column features.customer_value.monetary_value is 'Revenue of those orders in the currency of the tenant''s orders, refunds not taken off';
+comment on column features.customer_value.monetary_value is 'Revenue of those orders in their currency, refunds not taken off. Null for orders in several currencies';

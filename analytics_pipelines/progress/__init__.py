@@ -82,7 +82,7 @@ def pin(pool: ConnectionPool, run_id: str) -> int:
         return row[0]
 
 
-def record_build(
+def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
     connection: Connection,
     *,
     asset_key: str,
@@ -103,7 +103,13 @@ def record_build(
         code_version: the version of the code that built it.
         run_id: the run.
     """
-    facts = {"asset_key": asset_key, "position": position, "seconds": seconds, "code_version": code_version, "run_id": run_id}
+    facts = {
+        "asset_key": asset_key,
+        "position": position,
+        "seconds": seconds,
+        "code_version": code_version,
+        "run_id": run_id,
+    }
     connection.execute(
         "delete from progress.builds where asset_key = %s and tenant_id <> all(%s)", [asset_key, list(rows)]
     )
@@ -122,6 +128,31 @@ def builds(connection: Connection) -> dict[str, Build]:
         [ALL_TENANTS],
     ).fetchall()
     return {row[0]: Build(*row) for row in rows}
+
+
+def event_types_between(connection: Connection, after: int, up_to: int) -> frozenset[str]:
+    """Return the event types that were appended in `(after, up_to]`."""
+    rows = connection.execute(
+        "select distinct event_type from event_log.events where position > %s and position <= %s", [after, up_to]
+    )
+    return frozenset(row[0] for row in rows.fetchall())
+
+
+def watermarks_moved_between(connection: Connection, after: int, up_to: int) -> bool:
+    """Tell whether the events in `(after, up_to]` moved the watermark of a tenant: what depends on time is then old."""
+    row = connection.execute(
+        """
+        select exists (
+            select from event_log.events as added
+            where position > %(after)s and position <= %(up_to)s and occurred_at > coalesce(
+                (select watermark from progress.watermarks
+                 where tenant_id = added.tenant_id and position <= %(after)s order by position desc limit 1),
+                '-infinity')
+        )
+        """,
+        {"after": after, "up_to": up_to},
+    ).fetchone()
+    return row is not None and row[0]
 
 
 def set_position(connection: Connection, position: int) -> None:

@@ -12,6 +12,7 @@ from analytics_pipelines.read_models.declaration import ReadModel
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 
+
 def _asset(model: ReadModel) -> AssetsDefinition:
     @asset(
         key=["read_models", model.name],
@@ -20,6 +21,7 @@ def _asset(model: ReadModel) -> AssetsDefinition:
         kinds={"postgres"},
         owners=["team:analytics"],
         code_version=sql.version(model),
+        metadata={"pipelines/events": model.events},
         description=f"{model.grain}\n\nFolded from: {', '.join(model.events)}.",
     )
     def read_model(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:

@@ -40,7 +40,7 @@ LEAD_ANALYTICS = ReadModel(
 
 CAMPAIGN_PERFORMANCE = ReadModel(
     name="campaign_performance",
-    grain="One row per tenant and campaign: how far it reached. Counts are events: one message opened twice counts twice.",
+    grain="One row per tenant and campaign: how far it reached. A message opened twice counts twice.",
     key="campaign_id",
     key_description="The campaign",
     columns=(
@@ -53,7 +53,12 @@ CAMPAIGN_PERFORMANCE = ReadModel(
         count("sends", "Customers it was sent to, outside e-mail", "campaign_sent"),
         count("coupons_redeemed", "Coupons of it that were redeemed", "coupon_redeemed"),
         latest(
-            "last_event_at", "Newest event of the row (UTC)", "campaign_launched", "campaign_sent", "coupon_redeemed", *_EMAILS
+            "last_event_at",
+            "Newest event of the row (UTC)",
+            "campaign_launched",
+            "campaign_sent",
+            "coupon_redeemed",
+            *_EMAILS,
         ),
     ),
 )
@@ -75,14 +80,14 @@ ORDER_STATE = ReadModel(
         earliest("refunded_at", "When money was first given back (UTC)", "order_refunded"),
         last("lines", "integer", "Lines of the order", "order_placed", "jsonb_array_length(data -> 'lines')"),
         last("quantity", "numeric", "Units over all lines", "order_placed", _LINES.format("quantity")),
-        last("revenue", "numeric", "What the seller receives, in the currency", "order_placed", _LINES.format("revenue")),
-        total("refunded_amount", "Money given back, in the currency", "order_refunded", "(data ->> 'amount')::numeric"),
+        last("revenue", "numeric", "What the seller receives", "order_placed", _LINES.format("revenue")),
+        total("refunded_amount", "Money given back", "order_refunded", "(data ->> 'amount')::numeric"),
         latest(
             "last_event_at", "Newest event of the row (UTC)",
             "order_placed", "order_paid", "order_shipped", "order_delivered", "order_cancelled", "order_refunded",
         ),
         Derived(
-            "status", "text", "pending, processing (paid or shipped), completed (delivered, or a store order), cancelled",
+            "status", "text", "pending, processing (paid or shipped), completed (delivered or store), cancelled",
             "case when cancelled_at is not null then 'cancelled' "
             "when delivered_at is not null or channel = 'store' then 'completed' "
             "when paid_at is not null or shipped_at is not null then 'processing' else 'pending' end",
@@ -92,7 +97,7 @@ ORDER_STATE = ReadModel(
 
 CUSTOMER_PROFILE = ReadModel(
     name="customer_profile",
-    grain="One row per tenant and customer: who it is and what it bought. Orders count as placed, also if cancelled later.",
+    grain="One row per tenant and customer: who it is and what it bought. Cancelled orders count, too.",
     key="customer_id",
     key_description="The customer",
     columns=(
@@ -109,7 +114,9 @@ CUSTOMER_PROFILE = ReadModel(
         earliest("first_order_at", "First order (UTC)", "order_placed"),
         latest("last_order_at", "Newest order (UTC)", "order_placed"),
         count("coupons_redeemed", "Coupons redeemed", "coupon_redeemed"),
-        latest("last_event_at", "Newest event of the row (UTC)", "customer_registered", "order_placed", "coupon_redeemed"),
+        latest(
+            "last_event_at", "Newest event of the row (UTC)", "customer_registered", "order_placed", "coupon_redeemed"
+        ),
     ),
 )
 

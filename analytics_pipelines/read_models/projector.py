@@ -41,7 +41,9 @@ def advance(connection: Connection, model: ReadModel, up_to: int) -> int:
 
 
 def differences(connection: Connection, model: ReadModel, *, slices: int = 1, part: int = 0) -> tuple[int, list[str]]:
-    """Replay the model from zero to its checkpoint and compare: the keys compared, and some that differ, as `tenant/key`.
+    """Replay the model from zero to its checkpoint and compare it with the live rows.
+
+    Returns how many keys were compared, and some of those that differ, as `tenant/key`.
 
     Args:
         connection: a session.
@@ -85,7 +87,8 @@ def _publish(connection: Connection, model: ReadModel) -> None:
     view = pg.Identifier("read_models", model.name)
     query = pg.SQL(sql.view(model, sql.table(model)))  # pyright: ignore[reportArgumentType] - built from declarations
     columns = connection.execute(
-        "select count(*) from information_schema.columns where table_schema = 'read_models' and table_name = %s", [model.name]
+        "select count(*) from information_schema.columns where table_schema = 'read_models' and table_name = %s",
+        [model.name],
     ).fetchone()
     # A view whose columns changed cannot be replaced in place; views built on it are made again by dbt.
     if columns is not None and columns[0]:

@@ -34,7 +34,9 @@ def fold(model: ReadModel) -> str:
     `%(slices)s` and `%(slice)s` keep every so-many-th key only: 1 and 0 for all.
     """
     key = _key(model)
-    columns = _lines([*(f"{_aggregate(column)} as {column.name}" for column in model.folded), *_order_aggregates(model)])
+    columns = _lines(
+        [*(f"{_aggregate(column)} as {column.name}" for column in model.folded), *_order_aggregates(model)]
+    )
     return f"""
 select
     tenant_id,

@@ -6,9 +6,12 @@ Defines `SCHEMAS`, by event type and schema version. A type exists when it stand
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from analytics_pipelines.event_log.schemas import app, crm, sagas, shop
-from analytics_pipelines.event_log.schemas.payload import Payload
+
+if TYPE_CHECKING:
+    from analytics_pipelines.event_log.schemas.payload import Payload
 
 
 def _event_type(payload: type[Payload]) -> str:

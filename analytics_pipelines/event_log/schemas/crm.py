@@ -1,7 +1,7 @@
 """Events of a CRM: leads, introductions, campaigns, e-mails, deals.
 
-Defines the payload (`data`) of each event type, version 1. Add a type here when its aggregate is a lead, a campaign or a
-deal. Times inside payloads are UTC; money is a decimal amount in `currency`. No payload names a person.
+Defines the payload (`data`) of each event type, version 1. Add a type here when its aggregate is a lead, a campaign or
+a deal. Times inside payloads are UTC; money is a decimal amount in `currency`. No payload names a person.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class IntroductionMade(Payload):
 
 
 class CampaignLaunchRequested(Payload):
-    """Somebody asked for a campaign to be launched; the saga `campaign_launch` answers. Stream: `campaign-<campaign_id>`."""
+    """Somebody asked for a campaign to be launched, which a saga answers. Stream: that of the campaign."""
 
     campaign_id: Identifier
     name: str

@@ -1,7 +1,7 @@
 """Events of a shop: customers, products, coupons, orders.
 
-Defines the payload (`data`) of each event type, version 1. Add a type here when its aggregate is a customer, a product, a
-coupon or an order. Money is a decimal amount in `currency`.
+Defines the payload (`data`) of each event type, version 1. Add a type here when its aggregate is a customer, a product,
+a coupon or an order. Money is a decimal amount in `currency`.
 """
 
 from __future__ import annotations

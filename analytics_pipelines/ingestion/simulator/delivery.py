@@ -123,10 +123,10 @@ def _arrivals(world: World, events: int) -> Iterator[Rows]:
     on_the_way = np.zeros(0, EVENT)
     sent = 0
     for day, due in enumerate((np.cumsum(world.activity) * events).round().astype(int).tolist()):
-        # When the events are spent, the world stops in the middle of a day; no consequence comes without its cause.
-        begun = world.day(day)[: events - sent]
         missing = max(0, due - sent)
         repeats = min(world.random.binomial(missing, REPEATED_SHARE), missing // 2)
+        # When the events are spent, the world stops in the middle of a day; no consequence comes without its cause.
+        begun = world.day(day)[: events - sent - repeats]
         executions = max(0, missing - repeats - len(begun))
         rows = _send(world, np.concatenate([begun, world.executions(day, executions)]))
         again = _repeat(world, rows, repeats)

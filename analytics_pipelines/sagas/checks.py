@@ -1,0 +1,36 @@
+"""Saga checks.
+
+Defines what must hold between `sagas.executions` and the log.
+"""
+
+from dagster import AssetCheckResult, AssetCheckSeverity, MetadataValue, asset_check
+
+from analytics_pipelines.resources import Platform
+
+SHOWN = 10
+
+
+@asset_check(asset=["sagas", "executions"])
+def ended_sagas_say_so_in_the_log(platform: Platform) -> AssetCheckResult:
+    """Compare each completed or compensated saga with its stream, which must end with the event that says so."""
+    from analytics_pipelines.sagas.executions import without_last_event
+
+    with platform.pool.connection() as connection:
+        found = without_last_event(connection)
+    return AssetCheckResult(
+        passed=not found,
+        metadata={"sagas": len(found), "examples": MetadataValue.json([list(row) for row in found[:SHOWN]])},
+    )
+
+
+@asset_check(asset=["sagas", "executions"])
+def inbox_is_empty(platform: Platform) -> AssetCheckResult:
+    """Warn when a saga waits for an operator."""
+    from analytics_pipelines.sagas.executions import count_by_status
+
+    with platform.pool.connection() as connection:
+        waiting = count_by_status(connection).get("inbox", 0)
+    return AssetCheckResult(passed=waiting == 0, severity=AssetCheckSeverity.WARN, metadata={"sagas": waiting})
+
+
+CHECKS = [ended_sagas_say_so_in_the_log, inbox_is_empty]

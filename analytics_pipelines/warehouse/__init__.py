@@ -1,0 +1,5 @@
+"""The warehouse: the dbt project as assets.
+
+The SQL lives in `dbt_project/`. This room reads dbt's manifest (`manifest`), runs dbt (`dbt`) and shows its models and
+tests to Dagster (`assets`). Add a model or a test in `dbt_project/`: nothing here changes.
+"""

@@ -1,0 +1,102 @@
+"""The dbt models as assets and the dbt tests as their checks.
+
+Defines one asset function for all models: dbt's start-up costs seconds, so a run calls it once, however many models are
+selected. Everything shown comes from the dbt project; what a model means is said there.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetSpec,
+    MaterializeResult,
+    TableColumn,
+    TableColumnConstraints,
+    TableSchema,
+    multi_asset,
+)
+
+from analytics_pipelines.resources import Platform
+from analytics_pipelines.warehouse.manifest import DataTest, Model, load_models
+
+if TYPE_CHECKING:
+    from analytics_pipelines.warehouse.dbt import NodeResult
+
+MODELS = load_models()
+
+
+def asset_spec(model: Model) -> AssetSpec:
+    """Describe a model as an asset: group by schema, columns, owners, and the SQL's checksum as code version."""
+    columns = [
+        TableColumn(column.name, column.data_type, column.description, TableColumnConstraints(column.is_nullable))
+        for column in model.columns
+    ]
+    return AssetSpec(
+        key=AssetKey(model.key),
+        deps=[AssetKey(key) for key in model.upstream],
+        description=model.description,
+        group_name=model.key[0],
+        code_version=model.code_version,
+        owners=list(model.owners),
+        tags=dict.fromkeys(model.tags, ""),
+        kinds={"dbt", "postgres", model.materialization},
+        metadata={"dagster/column_schema": TableSchema(columns), "dagster/table_name": ".".join(model.key)},
+    )
+
+
+def check_spec(model: Model, test: DataTest) -> AssetCheckSpec:
+    """Describe a test as a check of its model."""
+    return AssetCheckSpec(test.name, asset=AssetKey(model.key), description=test.description, blocking=test.is_blocking)
+
+
+def check_result(model: Model, test: DataTest, result: "NodeResult") -> AssetCheckResult:
+    """Tell what a test found."""
+    return AssetCheckResult(
+        asset_key=AssetKey(model.key),
+        check_name=test.name,
+        passed=result.status == "pass",
+        severity=AssetCheckSeverity.ERROR if test.is_blocking else AssetCheckSeverity.WARN,
+        description=result.message or None,
+        metadata={"failing_rows": result.failures, "seconds": round(result.seconds, 3)},
+    )
+
+
+@multi_asset(
+    name="warehouse",
+    specs=[asset_spec(model) for model in MODELS],
+    check_specs=[check_spec(model, test) for model in MODELS for test in model.tests],
+    can_subset=True,
+)
+def warehouse(
+    context: AssetExecutionContext, platform: Platform
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    """Build the selected models and run the selected tests, all in one dbt process."""
+    from analytics_pipelines.warehouse import dbt
+
+    models = {model.unique_id: model for model in MODELS}
+    tests = {test.unique_id: (model, test) for model in MODELS for test in model.tests}
+    names = [key.path[-1] for key in context.selected_asset_keys]
+    names += [key.name for key in context.selected_asset_check_keys]
+    for result in dbt.build(platform.settings, sorted(names), up_to_position=platform.pin(context)):
+        if result.unique_id in tests and result.status != "skipped":
+            yield check_result(*tests[result.unique_id], result)
+        elif result.unique_id in models and result.status == "success":
+            yield materialized(context, platform, models[result.unique_id], result.seconds)
+
+
+def materialized(
+    context: AssetExecutionContext, platform: Platform, model: Model, seconds: float
+) -> MaterializeResult[Any]:
+    """Account for a table; a view holds nothing, so there is nothing to account for."""
+    key = AssetKey(model.key)
+    if model.materialization == "view":
+        return MaterializeResult(asset_key=key, metadata={"seconds": round(seconds, 3)})
+    return platform.record(context, key, seconds=seconds)
+
+
+ASSETS = [warehouse]

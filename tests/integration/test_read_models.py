@@ -1,0 +1,192 @@
+"""Read models give the same rows however the events arrive."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_pipelines import progress
+from analytics_pipelines.event_log import EventStore, NewEvent
+from analytics_pipelines.ingestion.simulator import simulate
+from analytics_pipelines.read_models import projector, sql
+from analytics_pipelines.read_models.declaration import ReadModel, count
+from analytics_pipelines.read_models.models import CAMPAIGN_PERFORMANCE, LEAD_ANALYTICS, ORDER_STATE, READ_MODELS
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
+NOON = datetime(2017, 6, 1, 12, tzinfo=UTC)
+
+
+def advance(pool: ConnectionPool, model: ReadModel) -> int:
+    up_to = EventStore(pool).settled_position()
+    with pool.connection() as connection:
+        return projector.advance(connection, model, up_to)
+
+
+def rows(pool: ConnectionPool, model: ReadModel) -> list[tuple[Any, ...]]:
+    with pool.connection() as connection:
+        return connection.execute(f"select * from read_models.{model.name} order by tenant_id, {model.key}").fetchall()
+
+
+def order_event(number: int, kind: str, minute: int, **data: object) -> NewEvent:
+    moment = NOON + timedelta(minutes=minute)
+    return NewEvent(
+        "test", f"{number}-{kind}-{minute}", f"order-{number}", kind, moment, {"order_id": str(number), **data}
+    )
+
+
+def placed(number: int, minute: int = 0, channel: str = "online", revenue: str = "9.90") -> NewEvent:
+    lines = [
+        {"product_id": "p", "quantity": 2, "revenue": Decimal(revenue)},
+        {"product_id": "q", "quantity": 1, "revenue": 1},
+    ]
+    return order_event(number, "order_placed", minute, customer_id="c", channel=channel, currency="EUR", lines=lines)
+
+
+@pytest.mark.parametrize("model", READ_MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_order_and_any_cut_give_the_rows_of_a_sorted_replay(
+    database: ConnectionPool, model: ReadModel, seed: int
+) -> None:
+    """Shuffled, cut into batches and folded step by step, the rows equal those of the sorted log folded at once."""
+    events = list(simulate(4_000, seed))
+    chance = random.Random(seed)
+    # Many events at one moment, told apart by sequence and id alone: ties must not depend on arrival.
+    events = [
+        replace(event, occurred_at=event.occurred_at.replace(minute=0, second=0, microsecond=0)) for event in events
+    ]
+    shuffled = chance.sample(events, len(events))
+    store = EventStore(database)
+    while shuffled:
+        size = chance.randint(1, 1_500)
+        store.append_batch("saas", shuffled[:size])
+        shuffled = shuffled[size:]
+        advance(database, model)
+    live = rows(database, model)
+    with database.connection() as connection:
+        assert projector.differences(connection, model) == (len(live), [])
+        connection.execute("update progress.checkpoints set position = 0")
+    unique = {event.event_id: event for event in events}
+    store.append_batch("sorted", sorted(unique.values(), key=lambda event: (event.occurred_at, event.event_id)))
+    advance(database, model)
+    replayed = rows(database, model)
+    assert [row[1:] for row in replayed if row[0] == "sorted"] == [row[1:] for row in live]
+    assert [row for row in replayed if row[0] == "saas"] == live
+
+
+def test_order_states_follow_from_what_happened(database: ConnectionPool) -> None:
+    """Pending, processing, completed and cancelled, whatever came first; a store order is complete at once."""
+    story = [
+        placed(1),
+        placed(2), order_event(2, "order_paid", 5, amount=10),
+        placed(3), order_event(3, "order_paid", 5, amount=10), order_event(3, "order_shipped", 9),
+        order_event(3, "order_delivered", 20), order_event(3, "order_refunded", 30, amount=Decimal("2.50")),
+        placed(4), order_event(4, "order_cancelled", 7, reason="changed my mind"),
+        placed(5, channel="store"),
+    ]  # fmt: skip
+    EventStore(database).append_batch("shop", reversed(story))
+    advance(database, ORDER_STATE)
+    with database.connection() as connection:
+        found = connection.execute(
+            "select order_id, status, quantity, revenue, refunded_amount, paid_at from read_models.order_state"
+        ).fetchall()
+    found.sort()
+    assert [(row[0], row[1]) for row in found] == [
+        ("1", "pending"), ("2", "processing"), ("3", "completed"), ("4", "cancelled"), ("5", "completed")
+    ]  # fmt: skip
+    assert found[2][2:5] == (3, Decimal("10.90"), Decimal("2.50"))
+    assert found[1][5] == NOON + timedelta(minutes=5)
+
+
+def test_the_last_value_is_last_by_event_time_not_by_arrival(database: ConnectionPool) -> None:
+    """A late event that happened earlier does not overwrite what happened later."""
+    store = EventStore(database)
+    store.append_batch("shop", [placed(1, minute=10, revenue="20.00")])
+    advance(database, ORDER_STATE)
+    store.append_batch("shop", [placed(1, minute=5, revenue="5.00")])
+    advance(database, ORDER_STATE)
+    with database.connection() as connection:
+        found = connection.execute("select revenue, placed_at from read_models.order_state").fetchone()
+    assert found == (Decimal("21.00"), NOON + timedelta(minutes=5))
+
+
+def test_rows_and_checkpoint_commit_together(database: ConnectionPool) -> None:
+    """A crash after the fold and before the commit leaves neither: the next run counts nothing twice."""
+    store = EventStore(database)
+    store.append_batch("saas", simulate(500, 1))
+    advance(database, LEAD_ANALYTICS)
+    before = rows(database, LEAD_ANALYTICS)
+    store.append_batch("more", simulate(500, 1))
+    with database.connection() as connection:
+        assert projector.advance(connection, LEAD_ANALYTICS, store.settled_position()) > 0
+        connection.rollback()
+    assert rows(database, LEAD_ANALYTICS) == before
+    advance(database, LEAD_ANALYTICS)
+    assert advance(database, LEAD_ANALYTICS) == 0
+    assert [row[1:] for row in rows(database, LEAD_ANALYTICS) if row[0] == "more"] == [row[1:] for row in before]
+
+
+def test_a_wrong_value_is_found_and_named(database: ConnectionPool) -> None:
+    """The comparison of live rows with a replay names the key whose row was changed behind its back."""
+    EventStore(database).append_batch("saas", simulate(2_000, 1))
+    advance(database, CAMPAIGN_PERFORMANCE)
+    table = sql.table(CAMPAIGN_PERFORMANCE)
+    with database.connection() as connection:
+        key = connection.execute(f"select campaign_id from {table} order by 1 limit 1").fetchone()
+        assert key is not None
+        connection.execute(f"update {table} set emails_sent = emails_sent + 1 where campaign_id = %s", key)
+        compared, differing = projector.differences(connection, CAMPAIGN_PERFORMANCE)
+        assert compared > 1
+        assert differing == [f"saas/{key[0]}"]
+        found = [projector.differences(connection, CAMPAIGN_PERFORMANCE, slices=4, part=part)[1] for part in range(4)]
+        assert sorted(found) == [[], [], [], [f"saas/{key[0]}"]]
+
+
+def test_a_changed_declaration_gets_a_table_of_its_own(database: ConnectionPool) -> None:
+    """The public view shows the new columns, folded from zero, after the next advance."""
+    EventStore(database).append_batch("saas", simulate(2_000, 1))
+    advance(database, LEAD_ANALYTICS)
+    more = count("introductions", "Introductions made", "introduction_made")
+    changed = replace(LEAD_ANALYTICS, columns=(*LEAD_ANALYTICS.columns, more))
+    assert sql.version(changed) != sql.version(LEAD_ANALYTICS)
+    advance(database, changed)
+    with database.connection() as connection:
+        differ = "count(*) filter (where introductions <> introductions_made)"
+        found = connection.execute(f"select count(*), {differ} from read_models.lead_analytics").fetchone()
+    assert found is not None
+    assert found[0] > 0
+    assert found[1] == 0
+
+
+def test_columns_are_described_in_the_database(database: ConnectionPool) -> None:
+    """Whoever opens the view in psql reads its grain and the meaning of every column."""
+    EventStore(database).append_batch("saas", simulate(100, 1))
+    for model in READ_MODELS:
+        advance(database, model)
+    with database.connection() as connection:
+        missing = connection.execute(
+            "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid "
+            "where c.relnamespace = 'read_models'::regnamespace and c.relkind = 'v' and a.attnum > 0 "
+            "and (col_description(c.oid, a.attnum) is null or obj_description(c.oid) is null)"
+        ).fetchall()
+    assert missing == []
+
+
+def test_a_run_builds_to_one_position(database: ConnectionPool, store: EventStore) -> None:
+    """The position pinned for a run stays, whatever is appended meanwhile; watermarks belong to it."""
+    store.append_batch("shop", [placed(1)])
+    pinned = progress.pin(database, "run")
+    store.append_batch("shop", [placed(2, minute=60)])
+    assert progress.pin(database, "run") == pinned
+    assert progress.pin(database, "next") > pinned
+    with database.connection() as connection:
+        progress.set_position(connection, pinned)
+        assert connection.execute("select progress.watermark('shop')").fetchone() == (NOON,)
+        connection.commit()
+        assert connection.execute("select progress.watermark('shop')").fetchone() == (NOON + timedelta(hours=1),)

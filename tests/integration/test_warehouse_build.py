@@ -1,0 +1,330 @@
+"""The warehouse, built by dbt on a real Postgres out of a small log, through Dagster as a run does it."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+import psycopg
+import pytest
+from dagster import AssetKey, materialize
+from psycopg import sql
+from pydantic import SecretStr
+
+from analytics_pipelines import connections, progress
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import EventStore, NewEvent
+from analytics_pipelines.read_models import projector
+from analytics_pipelines.read_models.models import READ_MODELS
+from analytics_pipelines.resources import Platform
+from analytics_pipelines.warehouse import dbt
+from analytics_pipelines.warehouse.assets import MODELS, warehouse
+from analytics_pipelines.warehouse.manifest import DBT, PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from dagster import ExecuteInProcessResult
+
+    from analytics_pipelines.settings import Settings
+
+TEMPLATE = "pipelines_template"
+MARTS = [model.name for model in MODELS if model.key[0] == "marts" and model.materialization == "table"]
+
+
+def event(number: int, event_type: str, stream_id: str, day: int, **data: Any) -> NewEvent:
+    """Return an event at noon of a day of March 2026."""
+    occurred_at = datetime(2026, 3, day, 12, tzinfo=UTC)
+    return NewEvent("shop", f"{number:02}", stream_id, event_type, occurred_at, data)
+
+
+def line(product_id: str, revenue: str, quantity: str = "1") -> dict[str, Any]:
+    """Return a line of an order."""
+    return {"product_id": product_id, "quantity": Decimal(quantity), "revenue": Decimal(revenue)}
+
+
+def order(number: int, order_id: str, day: int, *lines: dict[str, Any], channel: str = "online") -> NewEvent:
+    """Return the placing of an order by Ann."""
+    return event(
+        number, "order_placed", f"order-{order_id}", day,
+        order_id=order_id, customer_id="ann", channel=channel, currency="EUR", lines=list(lines),
+    )  # fmt: skip
+
+
+EVENTS = [
+    event(1, "customer_registered", "customer-ann", 1, customer_id="ann", age_band="45-54"),
+    event(2, "product_added", "product-tea", 1, product_id="tea", name="Tea", department="Drinks"),
+    event(3, "product_added", "product-tea", 2, product_id="tea", name="Green tea", department="Drinks"),
+    event(4, "campaign_launched", "campaign-c", 1, campaign_id="c", name="C", channel="mail", starts_on="2026-03-01"),
+    order(5, "till", 1, line("tea", "4.50", "3"), line("cup", "6.25"), line("cup", "1"), channel="store"),
+    order(6, "regretted", 2, line("tea", "99")),
+    event(7, "order_cancelled", "order-regretted", 3, order_id="regretted", reason="changed my mind"),
+    order(8, "returned", 4, line("cup", "10")),
+    event(9, "order_paid", "order-returned", 4, order_id="returned", amount=Decimal(10)),
+    event(10, "order_refunded", "order-returned", 6, order_id="returned", amount=Decimal(4)),
+    event(
+        11,
+        "deal_opened",
+        "deal-d",
+        1,
+        deal_id="d",
+        lead_id="l",
+        sales_representative_id="rep",
+        amount=700,
+        currency="EUR",
+    ),
+    event(12, "deal_won", "deal-d", 5, deal_id="d", lead_id="l", amount=500, currency="EUR"),
+    event(13, "experiment_exposed", "lead-l", 1, experiment_id="x", subject_id="l", variant="red"),
+    event(14, "experiment_converted", "lead-l", 2, experiment_id="x", subject_id="l"),
+    event(15, "introduction_made", "lead-l", 1, introducer_id="l", introduced_id="m"),
+]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A database with a small log, the read models, and the run that built the warehouse."""
+
+    settings: Settings
+    run: ExecuteInProcessResult
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        assert self.settings.database_url is not None
+        with psycopg.connect(self.settings.database_url.get_secret_value()) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+@contextmanager
+def database(servers: Settings, name: str, template: str) -> Generator[Settings]:
+    """Make a database out of another one for as long as the block runs."""
+    with psycopg.connect(connections.admin_url(servers), autocommit=True) as admin:
+        names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+        admin.execute(sql.SQL("create database {name} template {template}").format(**names))
+        assert servers.database_url is not None
+        url = urlunsplit(urlsplit(servers.database_url.get_secret_value())._replace(path=f"/{name}"))
+        yield servers.model_copy(update={"database_url": SecretStr(url), "admin_database_url": None})
+        admin.execute(sql.SQL("drop database {name} with (force)").format(**names))
+
+
+def fill(settings: Settings, events: Sequence[NewEvent]) -> None:
+    """Append events one by one in the given order and bring the read models up to them."""
+    with connections.open_pool(settings) as pool:
+        store = EventStore(pool)
+        for one in events:
+            store.append("acme", one.stream_id, [one])
+        up_to = progress.pin(pool, "fill")
+        for model in READ_MODELS:
+            with pool.connection() as connection:
+                projector.advance(connection, model, up_to)
+
+
+def run(settings: Settings, *names: str) -> ExecuteInProcessResult:
+    """Materialize the warehouse, or only the models of these names, as Dagster does."""
+    with pytest.MonkeyPatch.context() as patch:
+        assert settings.database_url is not None
+        patch.setenv("PIPELINES_HOME", str(settings.home))
+        patch.setenv("PIPELINES_DATABASE_URL", settings.database_url.get_secret_value())
+        selection = [AssetKey(model.key) for model in MODELS if model.name in names] or None
+        return materialize([warehouse], resources={"platform": Platform()}, selection=selection, raise_on_error=False)
+
+
+def checks(result: ExecuteInProcessResult) -> dict[str, bool]:
+    """Return the checks that ran, and whether they passed."""
+    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+
+
+def materialized(result: ExecuteInProcessResult) -> set[str]:
+    """Return the names of the models that were materialized."""
+    return {found.asset_key.path[-1] for found in result.get_asset_materialization_events() if found.asset_key}
+
+
+@pytest.fixture(scope="module")
+def built(servers: Settings) -> Iterator[Warehouse]:
+    """The warehouse of the events above; one more order came after the run was pinned."""
+    with database(servers, "test_warehouse", TEMPLATE) as settings:
+        fill(settings, EVENTS)
+        with pytest.MonkeyPatch.context() as patch, connections.open_pool(settings) as pool:
+            late = order(99, "late", 7, line("tea", "1"))
+            pin = Platform.pin
+
+            def pin_then_append(platform: Platform, context: Any) -> int:
+                up_to = pin(platform, context)
+                EventStore(pool).append("acme", late.stream_id, [late])
+                return up_to
+
+            patch.setattr(Platform, "pin", pin_then_append)
+            result = run(settings)
+        yield Warehouse(settings, result)
+
+
+@pytest.fixture
+def copy(servers: Settings, built: Warehouse) -> Iterator[Settings]:
+    """A copy of the built warehouse, to do things to."""
+    with database(servers, "test_warehouse_copy", "test_warehouse") as settings:
+        yield settings
+
+
+def test_one_run_builds_all_models_and_passes_all_tests(built: Warehouse) -> None:
+    """Every model is materialized and every dbt test is a check that passed."""
+    assert built.run.success
+    assert materialized(built.run) == {model.name for model in MODELS}
+    assert checks(built.run) == {test.name: True for model in MODELS for test in model.tests}
+
+
+def test_every_table_says_to_which_position_it_was_built(built: Warehouse) -> None:
+    """mart_status has each table with rows, built to the pin and not to what was appended later."""
+    status = dict(built.rows("select mart, position from marts.mart_status where tenant_id = 'acme'"))
+
+    assert set(status) == set(MARTS)
+    assert set(status.values()) == {row[0] for row in built.rows("select max(up_to_position) from progress.pins")}
+
+
+def test_orders_and_lines_are_what_the_log_says(built: Warehouse) -> None:
+    """Lines are numbered and valued as sent, orders have their state; what came after the pin is not there."""
+    assert built.rows("""
+        select order_id, line_number, product_id, quantity, revenue, discount, status
+        from marts.fct_order_lines order by order_id, line_number
+    """) == [
+        ("regretted", 1, "tea", 1, Decimal(99), 0, "cancelled"),
+        ("returned", 1, "cup", 1, Decimal(10), 0, "processing"),
+        ("till", 1, "tea", 3, Decimal("4.50"), 0, "completed"),
+        ("till", 2, "cup", 1, Decimal("6.25"), 0, "completed"),
+        ("till", 3, "cup", 1, Decimal(1), 0, "completed"),
+    ]
+    assert built.rows("select order_id, lines, revenue, refunded_amount from marts.fct_orders order by order_id") == [
+        ("regretted", 1, Decimal(99), 0),
+        ("returned", 1, Decimal(10), Decimal(4)),
+        ("till", 3, Decimal("11.75"), 0),
+    ]
+
+
+def test_revenue_is_there_for_every_day(built: Warehouse) -> None:
+    """Days from the first to the last with money are all there; cancelled orders are 0, refunds have their own day."""
+    assert built.rows("""
+        select extract(day from revenue_on)::integer, order_revenue, deal_revenue, revenue, refunded_amount
+        from marts.fct_daily_revenue order by revenue_on
+    """) == [
+        (1, Decimal("11.75"), 0, Decimal("11.75"), 0),
+        (2, 0, 0, 0, 0),
+        (3, 0, 0, 0, 0),
+        (4, 10, 0, 10, 0),
+        (5, 0, 500, 500, 0),
+        (6, 0, 0, 0, 4),
+    ]
+
+
+def test_products_are_those_added_and_those_sold(built: Warehouse) -> None:
+    """A product has its last name, one sold but never added has a row; an order counts once, a cancelled one never."""
+    query = "select product_id, name, is_in_range, orders, revenue from marts.dim_products order by product_id"
+
+    assert built.rows(query) == [
+        ("cup", None, False, 2, Decimal("17.25")),
+        ("tea", "Green tea", True, 1, Decimal("4.50")),
+    ]
+
+
+def test_comments_reach_the_database(built: Warehouse) -> None:
+    """Whoever opens the warehouse in a BI tool finds the description of every table and column there."""
+    assert (
+        built.rows("""
+        select c.relname, a.attname
+        from pg_class as c
+        join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relnamespace in ('marts'::regnamespace, 'staging'::regnamespace) and c.relkind in ('r', 'v')
+            and (col_description(c.oid, a.attnum) is null or obj_description(c.oid) is null)
+    """)
+        == []
+    )
+
+
+def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path) -> None:
+    """The unit tests of dbt pass, also in a session that is not in UTC: the models' SQL is run on given rows."""
+    assert built.settings.database_url is not None
+    environment = dbt.dbt_environment(built.settings.database_url.get_secret_value(), 0)
+    environment["PGOPTIONS"] = "-c timezone=Pacific/Auckland"
+    folders = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", tmp_path]
+
+    done = subprocess.run(
+        [*DBT, "--log-level-file", "none", "test", "--select", "test_type:unit", *folders],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout
+    assert " PASS=5 " in done.stdout
+
+
+def test_the_order_of_arrival_decides_nothing(servers: Settings, built: Warehouse) -> None:
+    """The same events appended the other way round give the same marts, row for row."""
+    with database(servers, "test_warehouse_reversed", TEMPLATE) as settings:
+        fill(settings, EVENTS[::-1])
+        other = Warehouse(settings, run(settings))
+        assert other.run.success
+        for mart in MARTS:
+            query = f"select t.*::text from marts.{mart} as t order by 1"
+            assert other.rows(query) == built.rows(query), mart
+
+
+def test_a_failed_test_holds_back_what_is_built_from_the_model(copy: Settings) -> None:
+    """The run fails, the other results are out, and no model downstream is built from rows that break a rule."""
+    with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
+        table = admin.execute("""
+            select table_name from information_schema.view_table_usage
+            where view_schema = 'read_models' and view_name = 'order_state'
+        """).fetchone()
+        assert table is not None
+        admin.execute(
+            sql.SQL("update read_models.{} set revenue = revenue + 1 where order_id = 'till'").format(
+                sql.Identifier(table[0])
+            )
+        )
+
+    result = run(copy, "fct_orders", "dim_customers", "dim_campaigns")
+
+    assert not result.success
+    assert checks(result)["fct_orders_revenue_equals_order_lines"] is False
+    assert checks(result)["fct_orders_key_is_unique"] is True
+    assert materialized(result) == {"fct_orders", "dim_campaigns"}
+
+
+def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:
+    """The error says which model and what the database said, after the results of the others."""
+    with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
+        admin.execute("drop view staging.stg_campaigns")
+    told: list[str] = []
+
+    with pytest.raises(
+        PipelinesError, match=r"model dim_campaigns could not be built: .*stg_campaigns.*does not exist"
+    ):
+        told.extend(
+            result.unique_id.split(".")[-1]
+            for result in dbt.build(copy, ["dim_campaigns", "fct_deals"], up_to_position=99)
+        )
+
+    assert sorted(told) == ["dim_campaigns", "fct_deals"]
+
+
+def test_a_cancelled_build_leaves_nothing_behind(copy: Settings) -> None:
+    """Closing the results stops dbt, its sessions and its lock, so that the next build can begin."""
+    results = dbt.build(copy, [model.name for model in MODELS], up_to_position=99)
+    next(results)
+    assert psutil.Process().children()
+
+    results.close()
+
+    assert not [child for child in psutil.Process().children() if "dbt.cli.main" in " ".join(child.cmdline())]
+    with psycopg.connect(connections.admin_url(copy)) as admin:
+        locks = admin.execute("select count(*) from pg_locks where locktype = 'advisory' and objid = 2").fetchone()
+    assert locks == (0,)
+
+
+def test_an_unknown_name_is_an_error(copy: Settings) -> None:
+    """A model that dbt does not know, because the project changed meanwhile, is no success that built nothing."""
+    with pytest.raises(PipelinesError, match="no model or test dim_nothing"):
+        list(dbt.build(copy, ["dim_nothing"], up_to_position=99))

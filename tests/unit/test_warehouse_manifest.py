@@ -1,0 +1,129 @@
+"""What is read from dbt's manifest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from analytics_pipelines.warehouse.manifest import attached_model, is_stale, models_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def node(name: str, **changes: Any) -> dict[str, Any]:
+    """Return a model as it stands in a manifest."""
+    return {
+        "unique_id": f"model.p.{name}",
+        "resource_type": "model",
+        "name": name,
+        "schema": "marts",
+        "description": "One row per tenant.\n",
+        "checksum": {"checksum": "0123456789abcdef"},
+        "config": {"materialized": "table", "meta": {"owner": "team:analytics"}},
+        "tags": ["bi"],
+        "columns": {
+            "tenant_id": {
+                "name": "tenant_id",
+                "data_type": "text",
+                "description": "Whose.",
+                "constraints": [{"type": "not_null"}],
+            },
+            "name": {"name": "name", "data_type": None, "description": "What.", "constraints": []},
+        },
+        "depends_on": {"nodes": []},
+    } | changes
+
+
+def data_test(name: str, severity: str, **changes: Any) -> dict[str, Any]:
+    """Return a test as it stands in a manifest."""
+    return {
+        "unique_id": f"test.p.{name}",
+        "resource_type": "test",
+        "name": name,
+        "description": "Holds.",
+        "config": {"severity": severity},
+        "attached_node": "model.p.fct_orders",
+        "depends_on": {"nodes": ["model.p.fct_order_lines", "model.p.fct_orders"]},
+    } | changes
+
+
+def manifest(*nodes: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest with these nodes and two sources, one of which is bookkeeping."""
+    events = {"unique_id": "source.p.events", "schema": "event_log", "identifier": "events", "meta": {}}
+    builds = {"unique_id": "source.p.builds", "schema": "progress", "identifier": "builds", "meta": {"is_asset": False}}
+    return {
+        "nodes": {node["unique_id"]: node for node in nodes},
+        "sources": {source["unique_id"]: source for source in (events, builds)},
+    }
+
+
+def test_a_model_reads_models_and_sources_by_schema_and_table() -> None:
+    """The upstream keys of a model are schema and table, also of a source; bookkeeping is left out."""
+    reads = {"nodes": ["source.p.events", "source.p.builds", "model.p.fct_orders"]}
+
+    customers, orders = models_of(manifest(node("fct_orders"), node("dim_customers", depends_on=reads)))
+
+    assert customers.key == ("marts", "dim_customers")
+    assert customers.upstream == (("event_log", "events"), ("marts", "fct_orders"))
+    assert orders.upstream == ()
+
+
+def test_a_model_says_what_the_project_says_of_it() -> None:
+    """Description, owner, tags, materialization, code version and columns come from the project."""
+    (model,) = models_of(manifest(node("fct_orders")))
+
+    assert model.description == "One row per tenant."
+    assert model.owners == ("team:analytics",)
+    assert model.tags == ("bi",)
+    assert model.materialization == "table"
+    assert model.code_version == "0123456789ab"
+    assert [(column.name, column.data_type, column.is_nullable) for column in model.columns] == [
+        ("tenant_id", "text", False),
+        ("name", "", True),
+    ]
+
+
+def test_a_test_belongs_to_the_model_whose_yaml_it_stands_in() -> None:
+    """A test that reads two models is a check of the one it is attached to; only severity error blocks."""
+    nodes = [node("fct_order_lines"), node("fct_orders"), data_test("is_equal", "ERROR"), data_test("is_big", "warn")]
+
+    lines, orders = models_of(manifest(*nodes))
+
+    assert lines.tests == ()
+    assert [(test.name, test.is_blocking) for test in orders.tests] == [("is_big", False), ("is_equal", True)]
+
+
+def test_a_test_in_a_file_of_its_own_belongs_to_the_first_model_it_reads() -> None:
+    """A test attached to no model is not lost."""
+    assert attached_model(data_test("is_equal", "error", attached_node=None)) == "model.p.fct_order_lines"
+
+
+def test_a_manifest_is_stale_when_the_project_is_newer(tmp_path: Path) -> None:
+    """No manifest, a changed file and a removed file call for a new manifest; what dbt itself writes does not."""
+    models = tmp_path / "models"
+    models.mkdir()
+    (model := models / "a.sql").touch()
+    (unwanted := models / "b.sql").touch()
+    path = tmp_path / "target" / "manifest.json"
+    assert is_stale(path, tmp_path)
+
+    path.parent.mkdir()
+    path.touch()
+    os.utime(path, (2e9, 2e9))
+    assert not is_stale(path, tmp_path)
+
+    (path.parent / "partial_parse.msgpack").touch()
+    os.utime(path.parent / "partial_parse.msgpack", (3e9, 3e9))
+    assert not is_stale(path, tmp_path)
+
+    os.utime(model, (3e9, 3e9))
+    assert is_stale(path, tmp_path)
+
+    os.utime(model, (1e9, 1e9))
+    os.utime(path, (1.5e9, 1.5e9))
+    os.utime(models, (1e9, 1e9))
+    os.utime(unwanted, (1e9, 1e9))
+    assert not is_stale(path, tmp_path)
+    unwanted.unlink()
+    assert is_stale(path, tmp_path)

@@ -1,0 +1,76 @@
+"""The rules that every model of the dbt project keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from analytics_pipelines.warehouse.manifest import PROJECT, Model, load_models
+
+MODELS = load_models()
+MARTS = [model for model in MODELS if model.key[0] == "marts"]
+
+
+def name(model: Model) -> str:
+    """Name a parameter."""
+    return model.name
+
+
+@pytest.fixture(scope="module")
+def nodes() -> dict[str, dict[str, Any]]:
+    """The models as dbt knows them, by name."""
+    manifest = orjson.loads((PROJECT / "target" / "manifest.json").read_bytes())
+    return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+
+
+def test_models_live_in_two_schemas() -> None:
+    """A model is a view in staging or stands in marts; dbt puts no prefix before the schema."""
+    assert {model.key[0] for model in MODELS} == {"staging", "marts"}
+    assert {model.materialization for model in MODELS if model.key[0] == "staging"} == {"view"}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name)
+def test_a_description_begins_with_the_grain(model: Model) -> None:
+    """Every model says first what one row is; every column is described, typed and comes after tenant_id."""
+    assert model.description.startswith("One row per ")
+    assert model.columns[0].name == "tenant_id"
+    assert [column.name for column in model.columns if not (column.description and column.data_type)] == []
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name)
+def test_a_time_says_that_it_is_utc(model: Model) -> None:
+    """A moment is a timestamptz called `_at` (or `as_of`, `watermark`) and says UTC; a day is a date called `_on`."""
+    for column in model.columns:
+        if column.data_type == "timestamptz":
+            assert column.name.endswith("_at") or column.name in {"as_of", "watermark"}
+            assert "UTC" in column.description
+        assert (column.data_type == "date") == column.name.endswith("_on")
+        assert (column.data_type == "boolean") == column.name.startswith(("is_", "has_"))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name)
+def test_only_staging_reads_sources(model: Model, nodes: dict[str, dict[str, Any]]) -> None:
+    """A mart reads models only, so that the log and the read models have one door into the warehouse."""
+    sources = [read for read in nodes[model.name]["depends_on"]["nodes"] if read.startswith("source.")]
+
+    assert model.key[0] == "staging" or sources == []
+
+
+@pytest.mark.parametrize("model", MARTS, ids=name)
+def test_a_mart_has_a_contract_an_owner_and_a_key(model: Model, nodes: dict[str, dict[str, Any]]) -> None:
+    """A mart's columns are promised, somebody owns it, and a test that blocks holds its key unique."""
+    assert nodes[model.name]["config"]["contract"]["enforced"]
+    assert model.owners
+    keys = [test for test in model.tests if test.name == f"{model.name}_key_is_unique"]
+    assert model.materialization == "view" or [test.is_blocking for test in keys] == [True]
+
+
+def test_staging_reads_events_through_the_pin(nodes: dict[str, dict[str, Any]]) -> None:
+    """Whoever reads the log does so by the macro that stops at the position the run builds to."""
+    log = "source.analytics_pipelines.event_log.events"
+    readers = [node for node in nodes.values() if log in node["depends_on"]["nodes"]]
+
+    assert readers
+    assert all("macro.analytics_pipelines.events" in node["depends_on"]["macros"] for node in readers)
