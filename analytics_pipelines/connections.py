@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from psycopg_pool import ConnectionPool
     from pydantic import SecretStr
@@ -27,7 +27,7 @@ RUNTIME_OPTIONS = "-c timezone=UTC -c role=pipelines_runtime"
 
 
 @contextmanager
-def open_pool(settings: Settings) -> Iterator[ConnectionPool]:
+def open_pool(settings: Settings) -> Generator[ConnectionPool]:
     """Open a pool of runtime sessions (UTC, role `pipelines_runtime`), proved to work; close it after the block.
 
     Raises:
@@ -38,12 +38,13 @@ def open_pool(settings: Settings) -> Iterator[ConnectionPool]:
     url = database_url(settings)
     probe(url, RUNTIME_OPTIONS)
     arguments = {"connect_timeout": CONNECT_SECONDS, "options": RUNTIME_OPTIONS, "application_name": "pipelines"}
-    with ConnectionPool(url, min_size=1, max_size=settings.pool_size, kwargs=arguments, timeout=30) as pool:
+    pool: ConnectionPool = ConnectionPool(url, min_size=1, max_size=settings.pool_size, kwargs=arguments, timeout=30)
+    with pool:
         yield pool
 
 
 @contextmanager
-def open_redis(settings: Settings) -> Iterator[Redis]:
+def open_redis(settings: Settings) -> Generator[Redis]:
     """Open a client of the online store, proved to work; close it after the block.
 
     Raises:

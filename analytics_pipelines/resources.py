@@ -8,7 +8,7 @@ and tell the catalog what people want to see.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,21 +74,11 @@ class Build:
             table: the table to show, for an asset whose rows are given; the asset's own otherwise.
             metadata: more to show.
         """
-        from analytics_pipelines import progress
-
         seconds = time.perf_counter() - self._started if seconds is None else seconds
         if rows is None:
             table = ".".join(self.asset_key.path)
             rows = _rows_by_tenant(self.connection, table)
-        progress.record_build(
-            self.connection,
-            asset_key=self.asset_key.to_user_string(),
-            position=self.up_to_position,
-            rows=rows,
-            seconds=seconds,
-            code_version=self._code_version,
-            run_id=self._run_id,
-        )
+        self._record(rows, seconds)
         shown: dict[str, Any] = {
             "dagster/row_count": sum(rows.values()),
             "rows_by_tenant": MetadataValue.json(dict(rows)),
@@ -101,6 +91,25 @@ class Build:
             shown["dagster/column_schema"] = column_schema(self.connection, table)
             shown["preview"] = MetadataValue.md(_preview(self.connection, table))
         return MaterializeResult(asset_key=self.asset_key, metadata=shown)
+
+    def view_result(self, *, seconds: float) -> MaterializeResult[Any]:
+        """Account for a view: it holds no rows, and counting what it shows would cost as much as a table."""
+        self._record(None, seconds)
+        shown = {"built_to_position": self.up_to_position, "seconds": round(seconds, 3)}
+        return MaterializeResult(asset_key=self.asset_key, metadata=shown)
+
+    def _record(self, rows: Mapping[str, int] | None, seconds: float) -> None:
+        from analytics_pipelines import progress
+
+        progress.record_build(
+            self.connection,
+            asset_key=self.asset_key.to_user_string(),
+            position=self.up_to_position,
+            rows=rows,
+            seconds=seconds,
+            code_version=self._code_version,
+            run_id=self._run_id,
+        )
 
 
 class Platform(ConfigurableResource[Any]):
@@ -151,7 +160,7 @@ class Platform(ConfigurableResource[Any]):
         return progress.pin(self.pool, context.run.run_id)
 
     @contextmanager
-    def build(self, context: AssetExecutionContext, asset_key: AssetKey | None = None) -> Iterator[Build]:
+    def build(self, context: AssetExecutionContext, asset_key: AssetKey | None = None) -> Generator[Build]:
         """Open the transaction in which an asset is built: all of it and its account commit, or nothing does."""
         from analytics_pipelines import progress
 
@@ -176,7 +185,7 @@ class Platform(ConfigurableResource[Any]):
             return build.result(rows=rows, seconds=seconds, **metadata)
 
     @contextmanager
-    def reading(self, context: AssetCheckExecutionContext) -> Iterator[Connection]:
+    def reading(self, context: AssetCheckExecutionContext) -> Generator[Connection]:
         """Open a transaction for a check, at the position that the run builds to."""
         from analytics_pipelines import progress
 

@@ -87,7 +87,8 @@ def _print(report: BuildReport, seconds: float) -> None:
             table.add_column(name, justify="right")
         for name, done in sorted(report.builds.items(), key=lambda item: item[1].built_at):
             if name in report.made:
-                table.add_row(name, f"{done.rows:,}", f"{done.seconds:.2f}", f"{done.position:,}")
+                rows = "view" if done.rows is None else f"{done.rows:,}"
+                table.add_row(name, rows, f"{done.seconds:.2f}", f"{done.position:,}")
         Console().print(table)
     for failure in report.failures:
         click.echo(f"failed: {failure}", err=True)

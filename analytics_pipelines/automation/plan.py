@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analytics_pipelines.progress import Build
 
 LOG = "event_log/events"
+SOURCES = "sources/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,8 @@ def stale(nodes: Mapping[str, Node], builds: Mapping[str, Build], news: News) ->
     """
     chosen: list[str] = []
     for key in in_order(nodes):
-        node = nodes[key]
-        is_source = not node.parents
-        if key in news.sources or (not is_source and _is_stale(node, builds.get(key), news, chosen)):
+        is_source = key.startswith(SOURCES)
+        if key in news.sources or (not is_source and _is_stale(nodes[key], builds.get(key), news, chosen)):
             chosen.append(key)
     return chosen
 
@@ -79,7 +79,7 @@ def _is_stale(node: Node, build: Build | None, news: News, chosen: list[str]) ->
         return True
     if any(parent in chosen for parent in node.parents if parent != LOG):
         return True
-    reads_the_log = LOG in node.parents or any(parent.startswith("sources/") for parent in node.parents)
+    reads_the_log = LOG in node.parents or any(parent.startswith(SOURCES) for parent in node.parents)
     appended = news.events_since(build.position) if reads_the_log else frozenset[str]()
     has_new_events = bool(appended & node.events if node.events else appended)
     return has_new_events or news.watermarks_moved(build.position)

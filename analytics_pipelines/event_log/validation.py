@@ -20,6 +20,8 @@ from analytics_pipelines.event_log.schemas import SCHEMAS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic import JsonValue
+
     from analytics_pipelines.event_log.event import NewEvent
 
 # Three of them make an index entry, which Postgres limits to 2,704 bytes.
@@ -90,7 +92,7 @@ def _hides_unstorable_text(data: str) -> bool:
         return False  # no JSON at all: the schema says so, with the place
 
 
-def _texts(value: object) -> Iterator[str]:
+def _texts(value: JsonValue) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -116,7 +116,7 @@ def _exponential_smoothing(history: NDArray[np.float64]) -> _Fit:
     # The optimiser's steps and tolerances are absolute: values of the size of 1 suit it whatever the currency.
     shift, scale = history.mean(), history.std()
     scaled = pd.Series((history - shift) / scale)  # ETSModel's intervals need an index
-    fits: list[tuple[str, Any]] = []
+    fits: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # not the optimum to the last digit is still a forecast
         for damped_trend in (False, True):
@@ -128,8 +128,8 @@ def _exponential_smoothing(history: NDArray[np.float64]) -> _Fit:
                 seasonal="add",
                 seasonal_periods=WEEK,
             )
-            fits.append((f"ETS(A,{'Ad' if damped_trend else 'N'},A)", model.fit(disp=False)))
-    name, best = min(fits, key=lambda fit: fit[1].aicc)
+            fits[f"ETS(A,{'Ad' if damped_trend else 'N'},A)"] = model.fit(disp=False)
+    name, best = min(fits.items(), key=lambda fit: fit[1].aicc)
     # Every fitted parameter takes from the residuals; without the correction, intervals of short series are too narrow.
     freedom = len(scaled) / (len(scaled) - len(best.params))
     ahead = best.get_prediction(start=len(scaled), end=len(scaled) + HORIZON - 1)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from analytics_pipelines.forecasting.models import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
+    import numpy as np
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from analytics_pipelines.forecasting.forecasts import Outlook
 
@@ -52,12 +54,12 @@ def png(found: Sequence[Outlook]) -> bytes:
 
 
 def _draw(axes: Axes, outlook: Outlook) -> None:
-    days, values = date2num(outlook.days[-HISTORY_DAYS:]), outlook.values[-HISTORY_DAYS:]
-    axes.plot(days, values, color=_HISTORY, linewidth=1.3, label="observed")
+    days = _numbers(outlook.days[-HISTORY_DAYS:])
+    axes.plot(days, outlook.values[-HISTORY_DAYS:], color=_HISTORY, linewidth=1.3, label="observed")
     title = f"{outlook.name}: too short to be forecast"
     if outlook.forecast is not None:
         forecast = outlook.forecast
-        ahead = date2num([outlook.day_ahead(horizon) for horizon in range(1, len(forecast.mean) + 1)])
+        ahead = _numbers([outlook.day_ahead(horizon) for horizon in range(1, len(forecast.mean) + 1)])
         title = f"{outlook.name}: the next {len(ahead)} days by {forecast.model}"
         axes.fill_between(
             ahead,
@@ -77,9 +79,14 @@ def _draw(axes: Axes, outlook: Outlook) -> None:
     locator = AutoDateLocator(minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(labelsize=8, colors=_INK, length=0)
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#b4bac4")
+
+
+def _numbers(days: Sequence[date]) -> NDArray[np.float64]:
+    """Return days as the numbers that matplotlib draws them at."""
+    return date2num(days)

@@ -82,7 +82,9 @@ def strongest_members(network: nx.Graph[str], members: Sequence[str]) -> nx.Grap
     strength = dict(community.degree(weight="weight"))
     chosen = [min(community, key=lambda node: (-strength[node], node))]
     while len(chosen) < MEMBERS:
-        edges = [(-weight, node) for _, node, weight in community.edges(chosen, data="weight") if node not in chosen]
+        edges: list[tuple[float, str]] = [
+            (-weight, node) for _, node, weight in community.edges(chosen, data="weight") if node not in chosen
+        ]
         if not edges:
             break
         chosen.append(min(edges)[1])
@@ -94,7 +96,7 @@ def _draw(axes: Axes, part: nx.Graph[str], labels: dict[str, str], colour: str) 
     strength = dict(part.degree(weight="weight"))
     most = max(strength.values()) or 1.0
     sizes = [90 + 420 * strength[node] / most for node in part]
-    weights = [weight for _, _, weight in part.edges(data="weight")]
+    weights: list[float] = [weight for _, _, weight in part.edges(data="weight")]
     places = nx.kamada_kawai_layout(nx.Graph(part), weight=None)
     widths = [0.5 + 2.5 * weight / max(weights) for weight in weights]
     nx.draw_networkx_edges(part, places, ax=axes, edge_color=_LINE, width=widths, node_size=sizes)

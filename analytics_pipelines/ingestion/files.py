@@ -11,7 +11,7 @@ import hashlib
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult, Malformed, NewEvent
@@ -19,9 +19,12 @@ from analytics_pipelines.ingestion.once import append_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedIOBase
     from pathlib import Path
 
     from psycopg_pool import ConnectionPool
+
+    _Json = dict[str, Any] | list[Any] | str | Decimal | int | None
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _REQUIRED = ("id", "source", "type", "subject", "time", "data")
@@ -67,7 +70,7 @@ def parse_event(content: bytes, origin: str) -> NewEvent | Malformed:
         return Malformed(content, str(error) or "nested too deeply", origin)
 
 
-def _event(sent: Any) -> NewEvent:  # noqa: ANN401 - any JSON value
+def _event(sent: _Json) -> NewEvent:
     if not isinstance(sent, dict):
         raise ValueError("a JSON object is needed")  # noqa: TRY004 - wrong input, not a wrong call
     missing = [name for name in _REQUIRED if name not in sent]
@@ -76,7 +79,8 @@ def _event(sent: Any) -> NewEvent:  # noqa: ANN401 - any JSON value
     for name in ("id", "source", "type", "subject", "time"):
         if not isinstance(sent[name], str):
             raise ValueError(f"{name}: a text is needed")  # noqa: TRY004 - wrong input, not a wrong call
-    if not isinstance(sent["data"], dict):
+    data: _Json = sent["data"]
+    if not isinstance(data, dict):
         raise ValueError("data: a JSON object is needed")  # noqa: TRY004 - the same
     return NewEvent(
         source=sent["source"],
@@ -84,7 +88,7 @@ def _event(sent: Any) -> NewEvent:  # noqa: ANN401 - any JSON value
         stream_id=sent["subject"],
         event_type=sent["type"],
         occurred_at=_time(sent["time"]),
-        data=sent["data"],
+        data=data,
         schema_version=_integer(sent, "dataschemaversion", 1),
         sequence=_integer(sent, "sequence", 0),
         correlation_id=_optional_text(sent, "correlationid"),
@@ -129,7 +133,7 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
 
 

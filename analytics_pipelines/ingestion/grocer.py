@@ -5,8 +5,8 @@ what turns a row of that data set into an event; sending events to the log belon
 meaning of each payload to `event_log.schemas`.
 """
 
-# pyarrow has no types: a strict check would only repeat that on every line.
-# pyright: basic, reportAttributeAccessIssue=false
+# pyarrow has no types, and makes the functions of its module `compute` when it is loaded.
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

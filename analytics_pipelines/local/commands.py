@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def up(*, ui: bool) -> None:
     """Start Postgres and Redis, or attach to them, and bring the schema up to date."""
     from analytics_pipelines.local import platform
+    from analytics_pipelines.local.dagster import write_dotenv
+    from analytics_pipelines.local.ports import HOST
     from analytics_pipelines.migrations import migrate
     from analytics_pipelines.settings import load_settings
 
@@ -25,9 +27,12 @@ def up(*, ui: bool) -> None:
         click.echo(f"migrated {name}")
     if ui:
         platform.up(settings, ui=True)
+    write_dotenv(settings)
     for name, server in platform.status(settings).servers.items():
         if server.state == "running":
             click.echo(f"{name} runs" + (f" on {server.address}" if server.address else ""))
+    if ui:
+        click.echo(f"open http://{HOST}:{settings.ui_port}; `make down` stops everything and keeps the data")
 
 
 @click.command()

@@ -21,7 +21,7 @@ create table progress.builds (
     asset_key text not null,
     position bigint not null,
     watermark timestamptz,
-    rows bigint not null,
+    rows bigint,
     seconds double precision not null,
     code_version text not null,
     run_id text not null,
@@ -30,6 +30,7 @@ create table progress.builds (
 );
 comment on table progress.builds is 'One row per tenant and asset: to which position of the log it was last built, with how many rows. Tenant * stands for the asset as a whole';
 comment on column progress.builds.watermark is 'Newest event time of the tenant up to that position (UTC)';
+comment on column progress.builds.rows is 'Rows of the tenant; null for a view, which holds none';
 comment on column progress.builds.seconds is 'How long the build of the asset took, for all tenants together';
 
 create table progress.checkpoints (

@@ -30,6 +30,7 @@ def migrate(settings: Settings) -> list[str]:
     import sqlalchemy
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy.exc import ProgrammingError
 
     from analytics_pipelines import connections
     from analytics_pipelines.errors import PipelinesError
@@ -50,7 +51,7 @@ def migrate(settings: Settings) -> list[str]:
         login, password = connections.runtime_login(settings)
         _admit_runtime_login(url, login, password)
         _create_dagster_database(url, login)
-    except (sqlalchemy.exc.ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
+    except (ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         raise PipelinesError(
             f"migrating {connections.address(url)} failed: {reason}; set PIPELINES_ADMIN_DATABASE_URL to a login that "

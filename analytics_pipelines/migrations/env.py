@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic import context
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationInfo
 
 attributes: dict[str, Any] = context.config.attributes
 
 
-def _note(*, step: Any, **_: object) -> None:  # noqa: ANN401 - Alembic's type is not public
+def _note(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:
+    del ctx, heads, run_args  # Alembic passes all by name
     attributes["applied"].append(step.up_revision_id)
 
 

@@ -52,7 +52,7 @@ class Build:
 
     asset_key: str
     position: int
-    rows: int
+    rows: int | None
     seconds: float
     code_version: str
     watermark: datetime | None
@@ -87,7 +87,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
     *,
     asset_key: str,
     position: int,
-    rows: Mapping[str, int],
+    rows: Mapping[str, int] | None,
     seconds: float,
     code_version: str,
     run_id: str,
@@ -98,7 +98,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         connection: the session; `pipelines.up_to_position` must be set to `position`.
         asset_key: the asset, as `schema/table`.
         position: the position of the log it was built to.
-        rows: its rows by tenant.
+        rows: its rows by tenant; None for a view, which holds none.
         seconds: how long it took.
         code_version: the version of the code that built it.
         run_id: the run.
@@ -110,10 +110,11 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         "code_version": code_version,
         "run_id": run_id,
     }
+    counts: dict[str, int | None] = {ALL_TENANTS: None} if rows is None else {**rows, ALL_TENANTS: sum(rows.values())}
     connection.execute(
-        "delete from progress.builds where asset_key = %s and tenant_id <> all(%s)", [asset_key, list(rows)]
+        "delete from progress.builds where asset_key = %s and tenant_id <> all(%s)", [asset_key, list(counts)]
     )
-    for tenant_id, count in sorted({**rows, ALL_TENANTS: sum(rows.values())}.items()):
+    for tenant_id, count in sorted(counts.items()):
         connection.execute(_RECORD, {**facts, "tenant_id": tenant_id, "rows": count})
 
 

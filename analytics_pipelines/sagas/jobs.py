@@ -22,7 +22,7 @@ from dagster import (
     RunConfig,
     config_mapping,
     in_process_executor,
-    job,  # pyright: ignore[reportUnknownVariableType] - its own signature is not fully typed
+    job,
     op,
 )
 

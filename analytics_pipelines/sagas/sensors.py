@@ -13,7 +13,7 @@ from dagster import (
     RunsFilter,
     SensorEvaluationContext,
     SkipReason,
-    sensor,  # pyright: ignore[reportUnknownVariableType] - its own signature is not fully typed
+    sensor,
 )
 
 from analytics_pipelines.resources import Platform

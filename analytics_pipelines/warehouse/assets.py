@@ -45,7 +45,11 @@ def asset_spec(model: Model) -> AssetSpec:
         owners=list(model.owners),
         tags=dict.fromkeys(model.tags, ""),
         kinds={"dbt", "postgres", model.materialization},
-        metadata={"dagster/column_schema": TableSchema(columns), "dagster/table_name": ".".join(model.key)},
+        metadata={
+            "dagster/column_schema": TableSchema(columns),
+            "dagster/table_name": ".".join(model.key),
+            "pipelines/events": list(model.events),
+        },
     )
 
 
@@ -92,11 +96,11 @@ def warehouse(
 def materialized(
     context: AssetExecutionContext, platform: Platform, model: Model, seconds: float
 ) -> MaterializeResult[Any]:
-    """Account for a table; a view holds nothing, so there is nothing to account for."""
-    key = AssetKey(model.key)
-    if model.materialization == "view":
-        return MaterializeResult(asset_key=key, metadata={"seconds": round(seconds, 3)})
-    return platform.record(context, key, seconds=seconds)
+    """Account for what dbt has built."""
+    with platform.build(context, AssetKey(model.key)) as build:
+        if model.materialization == "view":
+            return build.view_result(seconds=seconds)
+        return build.result(seconds=seconds)
 
 
 ASSETS = [warehouse]

@@ -58,6 +58,7 @@ class Model:
         name: the table's or view's name.
         key: the asset key, schema and name.
         upstream: the asset keys of what it reads.
+        events: the event types it reads, if it reads the log.
         description: its grain and what it means.
         columns: in the order of the table.
         owners: as Dagster names them, "team:analytics".
@@ -71,6 +72,7 @@ class Model:
     name: str
     key: Key
     upstream: tuple[Key, ...]
+    events: tuple[str, ...]
     description: str
     columns: tuple[Column, ...]
     owners: tuple[str, ...]
@@ -131,6 +133,7 @@ def _model(node: Mapping[str, Any], keys: Mapping[str, Key], tests: list[DataTes
         name=node["name"],
         key=_key(node, "name"),
         upstream=tuple(keys[upstream] for upstream in node["depends_on"]["nodes"] if upstream in keys),
+        events=tuple(node["config"]["meta"].get("events", ())),
         description=node["description"].strip(),
         columns=tuple(_column(column) for column in node["columns"].values()),
         owners=(owner,) if owner else (),

@@ -1,5 +1,7 @@
 {# The events of these types, up to the position that this run builds to. Only staging models call this. #}
 {% macro events(event_types) -%}
+    {# Told to the platform: a new event of another type does not make the model stale. #}
+    {{ config(meta={'events': event_types}) -}}
     select
         tenant_id,
         source,
