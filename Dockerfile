@@ -29,6 +29,6 @@ COPY --from=build /app /app
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 \
     PIPELINES_HOME=/var/lib/pipelines DAGSTER_HOME=/var/lib/pipelines/dagster
 WORKDIR /app
-USER pipelines
+USER 10001
 # An image whose user cannot load the definitions is not made.
 RUN python -c "import analytics_pipelines.definitions"

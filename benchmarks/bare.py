@@ -56,7 +56,8 @@ def build(url: str, compiled: Path) -> None:
         connection.commit()
         for schema, name, kind, file in _models(compiled):
             target = sql.Identifier(schema, name)
-            query = sql.SQL("create {} {} as {}").format(sql.SQL(kind), target, sql.SQL(file.read_text()))
+            text = file.read_text().replace('"pipelines".', "")  # dbt names the database it was compiled for
+            query = sql.SQL("create {} {} as {}").format(sql.SQL(kind), target, sql.SQL(text))
             connection.execute(query)
             connection.commit()
 

@@ -1,0 +1,205 @@
+"""From nothing to a materialized lineage: totals by hand, sagas and files by the daemon, recovery after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from analytics_pipelines.ingestion import grocer, simulator
+from analytics_pipelines.ingestion.demo import SIMULATED_EVENTS, SIMULATED_SEED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg_pool import ConnectionPool
+
+    from tests.e2e.conftest import Demo
+
+DAEMON_SECONDS = 150
+
+
+def one(pool: ConnectionPool, query: str, *values: object) -> tuple[Any, ...]:
+    with pool.connection() as connection:
+        row = connection.execute(query, values).fetchone()
+    assert row is not None
+    return row
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DAEMON_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {DAEMON_SECONDS} s"
+        time.sleep(1)
+
+
+def test_every_asset_of_the_catalog_is_materialized(demo: Demo) -> None:
+    """The first build makes every asset of the catalog, none fails, all to one position."""
+    from analytics_pipelines.definitions import defs
+
+    report = demo.first_build
+    catalog = {key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys}
+    assert report["failures"] == []
+    assert set(report["made"]) == catalog
+    assert {asset["built_to_position"] for asset in report["assets"]} == {report["position"]}
+    assert {asset["asset"] for asset in report["assets"]} == {key for key in catalog if not key.startswith("sources/")}
+
+
+def test_order_lines_and_revenue_equal_the_source_files(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """The mart's rows and revenue are those of pandas over the package's Parquet file, to the cent."""
+    source = pd.read_parquet(grocer.data_folder() / "transactions.parquet", columns=["sales_value", "basket_id", "household_id"])
+    found = one(
+        demo_pool,
+        "select count(*), sum(revenue), count(distinct order_id), count(distinct customer_id) "
+        "from marts.fct_order_lines where tenant_id = 'grocer'",
+    )
+    assert found == (
+        len(source),
+        Decimal(round(source.sales_value.sum() * 100)) / 100,
+        source.basket_id.nunique(),
+        source.household_id.nunique(),
+    )
+    assert found[:2] == (1_469_307, Decimal("4596039.58"))
+
+
+def test_revenue_is_the_same_wherever_it_is_added_up(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """Lines, orders, days, customers and the series to forecast tell one revenue."""
+    total = Decimal("4596039.58")
+    for table in ("fct_order_lines", "fct_orders", "fct_daily_revenue", "dim_customers", "dim_products"):
+        assert one(demo_pool, f"select sum(revenue) from marts.{table} where tenant_id = 'grocer'") == (total,)
+
+
+def test_campaigns_of_the_grocer_equal_the_source_files(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """Sends and redemptions of each of the 27 campaigns are those of pandas."""
+    sends = pd.read_parquet(grocer.data_folder() / "campaigns.parquet").groupby("campaign_id").size()
+    redeemed = pd.read_parquet(grocer.data_folder() / "coupon_redemptions.parquet").groupby("campaign_id").size()
+    with demo_pool.connection() as connection:
+        rows = connection.execute(
+            "select campaign_id::integer, sends, coupons_redeemed from marts.dim_campaigns where tenant_id = 'grocer'"
+        ).fetchall()
+    assert len(rows) == 27
+    assert {row[0]: row[1] for row in rows if row[1]} == sends.to_dict()
+    assert {row[0]: row[2] for row in rows if row[2]} == redeemed.to_dict()
+
+
+def test_the_simulated_company_equals_the_truth_of_its_simulator(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """Counts by type, won deals, order revenue and the experiment's conversions are those that were simulated."""
+    truth = simulator.truth(SIMULATED_EVENTS, SIMULATED_SEED)
+    with demo_pool.connection() as connection:
+        counts = connection.execute(
+            "select event_type, count(*) from event_log.events where tenant_id = 'saas' and source = %s group by 1",
+            [next(simulator.simulate(1, SIMULATED_SEED)).source],
+        ).fetchall()
+        variants = connection.execute(
+            "select variant, exposures, conversions from marts.fct_experiment_variants where tenant_id = 'saas'"
+        ).fetchall()
+    assert dict(counts) == {name: count for name, count in truth.counts.items() if count}
+    assert {row[0]: row[1] for row in variants} == dict(truth.exposed)
+    assert {row[0]: row[2] for row in variants} == dict(truth.converted)
+    won = one(demo_pool, "select sum(won_amount) from marts.fct_deals where tenant_id = 'saas' and status = 'won'")
+    assert won == (truth.deals_won,)
+    ordered = one(
+        demo_pool, "select sum(order_revenue) from marts.fct_daily_revenue where tenant_id = 'saas'"
+    )
+    assert ordered == (truth.order_revenue,)
+
+
+def test_sending_everything_again_changes_nothing(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """accepted + duplicates + quarantined == sent, and a second sending is duplicates only."""
+    simulated = "select count(*) from event_log.events where tenant_id = 'saas' and event_type not like 'saga%%'"
+    events = one(demo_pool, f"{simulated} and event_type not like 'c%%'")  # sagas append some of those meanwhile
+    again = json.loads(demo.run("simulate", "--events", "100000", "--seed", "1", "--json"))
+    assert (again["accepted"], again["duplicates"], again["quarantined"]) == (0, 100_000, 0)
+    assert one(demo_pool, f"{simulated} and event_type not like 'c%%'") == events
+
+
+def test_the_daemon_brings_sagas_to_their_end(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """The sensor fires a job for each request: one launch completes, one has no audience and is compensated."""
+
+    def ended() -> bool:
+        return {row["status"] for row in json.loads(demo.run("sagas", "list", "--json"))} == {"completed", "compensated"}
+
+    wait_until(ended, "two sagas end")
+    with demo_pool.connection() as connection:
+        types = connection.execute(
+            "select event_type, count(*) from event_log.events where tenant_id = 'saas' and "
+            "(event_type like 'saga%%' or event_type like 'credits_re%%') group by 1"
+        ).fetchall()
+    assert dict(types)["saga_completed"] == 1
+    assert dict(types)["saga_compensated"] == 1
+    assert dict(types)["credits_reserved"] == 2
+    assert dict(types)["credits_released"] == 1
+
+
+def test_a_landed_file_reaches_the_tables_by_itself(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """A file put into the landing folder is ingested and everything that derives from it is built by the daemon."""
+    folder = demo.home / "landing" / "mine"
+    folder.mkdir(parents=True)
+    order = {
+        "specversion": "1.0", "id": "1", "source": "readme", "type": "order_placed", "subject": "order-1",
+        "time": "2017-06-01T12:00:00Z",
+        "data": {"order_id": "1", "customer_id": "ada", "channel": "online", "currency": "EUR",
+                 "lines": [{"product_id": "tea", "quantity": 2, "revenue": 9.9}]},
+    }  # fmt: skip
+    (folder / "orders.jsonl.part").write_text(json.dumps(order) + "\nnot an event\n")
+    (folder / "orders.jsonl.part").rename(folder / "orders.jsonl")
+
+    def arrived() -> bool:
+        with demo_pool.connection() as connection:
+            return connection.execute(
+                "select revenue from marts.fct_orders where tenant_id = 'mine' and order_id = '1'"
+            ).fetchall() == [(Decimal("9.9"),)]
+
+    wait_until(arrived, "the landed order reaches the mart")
+    assert (folder / "done" / "orders.jsonl").exists()
+    assert one(demo_pool, "select kind, origin from event_log.quarantine where tenant_id = 'mine'") == (
+        "malformed", "orders.jsonl:2"
+    )  # fmt: skip
+
+
+def test_nothing_new_means_nothing_to_do(demo: Demo) -> None:
+    """A build after a build makes no asset."""
+    demo.build()
+    assert demo.build()["made"] == []
+
+
+def test_after_kill_9_of_everything_it_recovers(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """Servers, UI and daemon killed at once: up starts them again, with every row."""
+    before = one(demo_pool, "select count(*) from event_log.events")
+    servers = json.loads(demo.run("status", "--json"))["servers"]
+    pids = {name: server["pid"] for name, server in servers.items()}
+    assert set(pids) == {"postgres", "redis", "webserver", "daemon"}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids.values():
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+    assert "run `pipelines up`" in demo.run("build", code=1).replace("start it with", "run")
+    demo.run("status", code=1)
+    demo.run("up", "--ui")
+    again = json.loads(demo.run("status", "--json"))["servers"]
+    assert all(server["state"] == "running" and server["pid"] != pids[name] for name, server in again.items())
+    demo_pool.check()
+    assert one(demo_pool, "select count(*) from event_log.events") >= before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PIPELINES_DATABASE_URL", "postgresql://pipelines:wrong@127.0.0.1:1/pipelines", "Postgres at 127.0.0.1:1 cannot"),
+        ("PIPELINES_UI_PORT", "http", "PIPELINES_UI_PORT: "),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(demo: Demo, variable: str, value: str, words: str) -> None:
+    """What is wrong, where, and what to do, in one line, with exit code 1 and no traceback."""
+    broken = {**demo.environment, variable: value}
+    demo_with = type(demo)(demo.home, demo.url, {}, broken)
+    printed = demo_with.run("build", code=1).strip()
+    assert printed.startswith(f"error: {words}")
+    assert "\n" not in printed
