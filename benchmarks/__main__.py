@@ -21,7 +21,9 @@ def main() -> int:
     if unknown:
         print(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
         return 2
-    table = Table("what", box=None, title=f"{os.cpu_count()} cores, Python {platform.python_version()}", title_justify="left")
+    table = Table(
+        "what", box=None, title=f"{os.cpu_count()} cores, Python {platform.python_version()}", title_justify="left"
+    )
     for column in ("figure", "baseline", "ratio"):
         table.add_column(column, justify="right")
     table.add_column("limit")

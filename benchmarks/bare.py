@@ -45,7 +45,8 @@ def build(url: str, compiled: Path) -> None:
         assert up_to is not None
         connection.execute("insert into progress.pins values ('bare', %s)", up_to)
         connection.execute(
-            "insert into progress.watermarks select tenant_id, %s, max(occurred_at) from event_log.events group by 1", up_to
+            "insert into progress.watermarks select tenant_id, %s, max(occurred_at) from event_log.events group by 1",
+            up_to,
         )
         connection.commit()
         for model in READ_MODELS:
@@ -99,7 +100,9 @@ def _models(compiled: Path) -> Iterator[tuple[str, str, str, Path]]:
     done: set[str] = set()
     while len(done) < len(models):
         for name, node in sorted(models.items()):
-            if name not in done and all(parent in done or parent not in models for parent in node["depends_on"]["nodes"]):
+            if name not in done and all(
+                parent in done or parent not in models for parent in node["depends_on"]["nodes"]
+            ):
                 done.add(name)
                 file = compiled / "analytics_pipelines" / node["original_file_path"]
                 yield node["schema"], node["name"], node["config"]["materialized"], file

@@ -44,5 +44,12 @@ def figures() -> Iterator[Figure]:
         finally:
             platform.down(settings)
     rate, raw_rate = len(events) / append, len(events) / raw
-    yield Figure("batch append, validated and deduplicated", f"{rate:,.0f} events/s", f"raw COPY {raw_rate:,.0f} rows/s", rate / raw_rate, "", kept=True)
+    yield Figure(
+        "batch append, validated and deduplicated",
+        f"{rate:,.0f} events/s",
+        f"raw COPY {raw_rate:,.0f} rows/s",
+        rate / raw_rate,
+        "",
+        kept=True,
+    )
     yield Figure("read back as objects", f"{len(events) / read:,.0f} events/s", "", None, "", kept=True)

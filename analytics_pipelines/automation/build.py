@@ -7,6 +7,7 @@ each stage is drawn from the run's own event log.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Show = Callable[[str, int, int], None]
 
 POLL_SECONDS = 0.3
+BUILD_TAG = "pipelines/build"
 EVENTS_METADATA = "pipelines/events"
 # The run's log is kept in Dagster's storage; on the terminal the bars say enough.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -128,8 +130,10 @@ def _nodes(defs: Definitions) -> dict[str, Node]:
 
 def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:
     """Run the job in a thread, and follow what it writes into Dagster's storage."""
+    from analytics_pipelines.automation.dead_runs import HOST_TAG
+
     failure: list[BaseException] = []
-    tags = {**job.tags, "pipelines/build": f"{os.getpid()}-{time.time_ns()}"}
+    tags = {**job.tags, BUILD_TAG: f"{os.getpid()}-{time.time_ns()}", HOST_TAG: socket.gethostname()}
 
     def execute() -> None:
         try:

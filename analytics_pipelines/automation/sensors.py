@@ -1,6 +1,6 @@
 """Sensors of jobs that cross rooms.
 
-Defines the one that watches the landing folder; it belongs here because its job builds every room.
+Defines the one that watches the landing folder, whose job builds every room, and the one that looks after dead runs.
 """
 
 from collections.abc import Iterator
@@ -50,4 +50,20 @@ def landing_folder(context: SensorEvaluationContext, platform: Platform) -> Iter
         yield RunRequest(tags={"pipelines/files": str(len(files))})
 
 
-SENSORS = [landing_folder]
+@sensor(
+    name="dead_runs",
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Ends runs whose process was killed, so that they are tried again and hold nothing back.",
+)
+def end_dead_runs(context: SensorEvaluationContext) -> SkipReason:
+    """Report dead runs as failed; Dagster's run retries do the rest."""
+    from analytics_pipelines.automation.dead_runs import dead_runs
+
+    ended = dead_runs(context.instance)
+    for run in ended:
+        context.instance.report_run_failed(run, "The process of this run has ended without a word: it was killed.")
+    return SkipReason(f"ended {len(ended)} runs whose process is gone")
+
+
+SENSORS = [landing_folder, end_dead_runs]

@@ -7,10 +7,10 @@ number them within their streams, insert, and quarantine what is refused. `Event
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-import orjson
 from psycopg import errors
 
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
@@ -137,7 +137,11 @@ def prepare(chunk: list[NewEvent | Malformed]) -> Prepared:
         if isinstance(item, Malformed):
             prepared.refused.append((item, Refusal("malformed", item.reason)))
             continue
-        data = json_text(item.data)
+        try:
+            data = json_text(item.data)
+        except ValueError as error:
+            prepared.refused.append((item, Refusal("invalid", str(error))))
+            continue
         reason = refusal(item, data)
         if reason is None:
             prepared.staged.append((item, _fields(item, data)))
@@ -221,10 +225,20 @@ def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal)
     if isinstance(item, Malformed):
         source, event_id, origin, content = None, None, item.origin, item.content
     else:
-        sent = asdict(item) | {"data": orjson.Fragment(json_text(item.data))}
-        source, event_id, origin = item.source, item.event_id, item.source
-        content = orjson.dumps(sent)
-    clean = [
-        None if value is None else value.replace("\x00", "\N{REPLACEMENT CHARACTER}") for value in (source, event_id)
-    ]
-    return [tenant_id, reason.kind, reason.reason, *clean, origin, content, hashlib.sha256(content).digest()]
+        source, event_id, origin, content = item.source, item.event_id, item.source, _content(item)
+    texts = [None if text is None else _readable(text) for text in (reason.reason, source, event_id, origin)]
+    return [tenant_id, reason.kind, *texts, content, hashlib.sha256(content).digest()]
+
+
+def _content(event: NewEvent) -> bytes:
+    """Write down an event that was refused, whatever is in it: as JSON where that is possible."""
+    sent = {name.name: getattr(event, name.name) for name in fields(event)}
+    try:
+        return json.dumps(sent, default=str).encode("ascii")
+    except (RecursionError, TypeError, ValueError):
+        return repr(sent).encode("utf-8", "backslashreplace")
+
+
+def _readable(text: str) -> str:
+    """Replace what a text column cannot hold."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")

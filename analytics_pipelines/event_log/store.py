@@ -97,21 +97,16 @@ class EventStore:
             stream_id: the stream; every event must name it.
             events: what happened, in order.
             expected_version: append only when the stream is at this version; 0 means that it has no event yet.
-            connection: append within this session's transaction, to commit with other writes of the caller.
+            connection: append within this session's open transaction, to commit with other writes of the caller.
 
         Raises:
             ConcurrencyError: the stream is at another version.
             InvalidEventError: an event is not valid, or its identity is taken by other content.
         """
-        texts = [json_text(event.data) for event in events]
-        for event, text in zip(events, texts, strict=True):
-            refused = refusal(event, text)
-            if refused is not None or event.stream_id != stream_id:
-                reason = refused.reason if refused else f"it names the stream {event.stream_id}"
-                raise InvalidEventError(f"{event.event_type} {event.event_id} cannot be appended: {reason}")
+        valid = [(event, _valid(event, stream_id)) for event in events]
         source = self._pool.connection() if connection is None else nullcontext(connection)
         with source as session, session.transaction():
-            return _append(session, tenant_id, stream_id, list(zip(events, texts, strict=True)), expected_version)
+            return _append(session, tenant_id, stream_id, valid, expected_version)
 
     def append_batch(self, tenant_id: str, events: Iterable[NewEvent | Malformed]) -> BatchResult:
         """Append any number of events of any streams, in bounded memory, and say what became of them.
@@ -178,6 +173,21 @@ class EventStore:
             if len(rows) < READ_BATCH:
                 return
             arguments["after"] = rows[-1]["position"]
+
+
+def _valid(event: NewEvent, stream_id: str) -> str:
+    """Return the payload of a valid event as JSON text."""
+    try:
+        text = json_text(event.data)
+        refused = refusal(event, text)
+        reason = refused.reason if refused else None
+    except ValueError as error:
+        text, reason = "", str(error)
+    if reason is None and event.stream_id != stream_id:
+        reason = f"it names the stream {event.stream_id}"
+    if reason is not None:
+        raise InvalidEventError(f"{event.event_type} {event.event_id} cannot be appended: {reason}")
+    return text
 
 
 def _append(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Three of them make an index entry, which Postgres limits to 2,704 bytes.
 IDENTIFIER_LENGTH = 200
+# How far a producer's clock may be ahead of ours.
+AHEAD = timedelta(days=1)
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
@@ -38,13 +41,22 @@ class Refusal:
 
 
 def json_text(data: Mapping[str, Any] | str) -> str:
-    """Return a payload as JSON text; decimals keep every digit."""
-    return data if isinstance(data, str) else orjson.dumps(data, default=_number).decode()
+    """Return a payload as JSON text; decimals keep every digit.
+
+    Raises:
+        ValueError: it holds what JSON or the log cannot: half a surrogate pair, a float that is no number, deep nesting.
+    """
+    if isinstance(data, str):
+        return data
+    try:
+        return orjson.dumps(data, default=_number).decode()
+    except TypeError as error:
+        raise ValueError(f"data: {error}") from None
 
 
 def _number(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal) and value.is_finite():
-        return orjson.Fragment(f"{value:f}")
+        return orjson.Fragment(str(value))  # with its exponent: 1E+999999999 written out would be a gigabyte
     raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
 
 
@@ -63,6 +75,8 @@ def refusal(event: NewEvent, data: str) -> Refusal | None:
             return Refusal("malformed", f"{name}: 1 to {IDENTIFIER_LENGTH} characters of valid text are needed")
     if event.occurred_at.tzinfo is None:
         return Refusal("malformed", "occurred_at: a time zone is needed, such as 2017-06-01T00:00:00Z")
+    if event.occurred_at > datetime.now(UTC) + AHEAD:
+        return Refusal("invalid", "occurred_at: lies in the future; the watermark would follow it")
     schema = SCHEMAS.get((event.event_type, event.schema_version))
     if schema is None:
         return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")

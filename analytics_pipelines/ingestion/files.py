@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
+from collections import Counter
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     _Json = dict[str, Any] | list[Any] | str | Decimal | int | None
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+SAFE_DIGITS = 18
 _REQUIRED = ("id", "source", "type", "subject", "time", "data")
 
 
@@ -42,7 +45,7 @@ def ingest_file(pool: ConnectionPool, tenant_id: str, path: Path) -> BatchResult
         raise PipelinesError(f"{path}: not a kind of file that is read here; give one of {', '.join(SUFFIXES)}")
     try:
         return append_once(pool, tenant_id, _digest(path), path.name, read_events(path))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelinesError(f"{path}: cannot be read: {reason}; check the file and send it again") from None
 
@@ -64,7 +67,9 @@ def parse_event(content: bytes, origin: str) -> NewEvent | Malformed:
         origin: where it stands, for the quarantine.
     """
     try:
-        sent = json.loads(content, object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_refuse_constant)
+        sent = json.loads(
+            content, object_pairs_hook=_unique, parse_int=_whole, parse_float=Decimal, parse_constant=_refuse_constant
+        )
         return _event(sent)
     except (ValueError, RecursionError) as error:
         return Malformed(content, str(error) or "nested too deeply", origin)
@@ -124,9 +129,14 @@ def _optional_text(sent: dict[str, Any], name: str) -> str | None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)}: given twice in one object")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice}: given twice in one object")
     return unique
+
+
+def _whole(digits: str) -> int | Decimal:
+    """Read a whole number; one beyond 64 bits as a decimal, which the log's JSON writer keeps exactly."""
+    return int(digits) if len(digits) <= SAFE_DIGITS else Decimal(digits)
 
 
 def _refuse_constant(name: str) -> object:

@@ -43,8 +43,8 @@ def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
     newest = time.time() - QUIET_SECONDS
     for tenant in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for path in sorted(tenant.iterdir()):
-            is_file = path.is_file() and not path.name.startswith(".") and path.name.endswith(SUFFIXES)
-            if is_file and path.stat().st_mtime <= newest:
+            is_ours = not path.name.startswith(".") and path.name.endswith(SUFFIXES)
+            if is_ours and path.is_file() and _written_at(path) <= newest:
                 yield tenant.name, path
 
 
@@ -63,6 +63,13 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
             landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
             _move(path, "done")
     return landed
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # taken away by its sender, or by another run, a moment ago
+        return float("inf")
 
 
 def _move(path: Path, name: str) -> Path:

@@ -83,7 +83,7 @@ def write_dotenv(settings: Settings) -> None:
 def prepare(home: Path) -> None:
     """Make Dagster's folder, whose `dagster.yaml` is the project's."""
     folder = home / "dagster"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     link, target = folder / "dagster.yaml", PROJECT_FOLDER / "dagster.yaml"
     if not (link.is_symlink() and link.readlink() == target):
         link.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ _WATERMARKS = """
     from (
         select tenant_id, max(occurred_at) as newest
         from event_log.events
-        where position > (select coalesce(max(up_to_position), 0) from progress.pins)
+        where position > (select coalesce(max(up_to_position), 0) from progress.pins where up_to_position < %(up_to)s)
             and position <= %(up_to)s
         group by tenant_id
     ) as added

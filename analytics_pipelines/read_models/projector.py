@@ -29,14 +29,14 @@ def advance(connection: Connection, model: ReadModel, up_to: int) -> int:
     """
     reader = sql.table(model)
     after = progress.read_checkpoint(connection, reader)
-    if after >= up_to:
-        return 0
-    if after == 0:
+    touched = 0
+    if not _exists(connection, model):
         touched = _build(connection, model, up_to)
-        _publish(connection, model)
-    else:
+    elif after < up_to:
         touched = connection.execute(_sql(sql.merge(model)), _range(after, up_to)).rowcount
-    progress.write_checkpoint(connection, reader, up_to)
+    if not _is_published(connection, model):
+        _publish(connection, model)
+    progress.write_checkpoint(connection, reader, max(after, up_to))
     return touched
 
 
@@ -75,27 +75,46 @@ def differences(connection: Connection, model: ReadModel, *, slices: int = 1, pa
 def _build(connection: Connection, model: ReadModel, up_to: int) -> int:
     """Fold from zero into a new table: unlike an insert, CREATE TABLE AS folds in parallel."""
     table = sql.table(model)
-    connection.execute(_sql(f"drop table if exists {table} cascade"))
     touched = connection.execute(_sql(f"create table {table} as {sql.fold(model)}"), _range(0, up_to)).rowcount
     connection.execute(_sql(f"alter table {table} add primary key (tenant_id, {model.key})"))
     return touched
 
 
+def _exists(connection: Connection, model: ReadModel) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", [sql.table(model)]).fetchone()
+    return row is not None and row[0]
+
+
+def _is_published(connection: Connection, model: ReadModel) -> bool:
+    """Tell whether the public view reads this version's table and is described in today's words."""
+    name = f"read_models.{model.name}"
+    described = connection.execute(
+        "select attname, col_description(attrelid, attnum) from pg_attribute where attrelid = to_regclass(%s)", [name]
+    ).fetchall()
+    facts = connection.execute(
+        """
+        select obj_description(to_regclass(%s)), exists (
+            select from information_schema.view_table_usage
+            where view_schema = 'read_models' and view_name = %s and 'read_models.' || table_name = %s)
+        """,
+        [name, model.name, sql.table(model)],
+    ).fetchone()
+    return dict(described) == _descriptions(model) and facts == (model.grain, True)
+
+
 def _publish(connection: Connection, model: ReadModel) -> None:
     view = pg.Identifier("read_models", model.name)
-    columns = connection.execute(
-        "select count(*) from information_schema.columns where table_schema = 'read_models' and table_name = %s",
-        [model.name],
-    ).fetchone()
     # A view whose columns changed cannot be replaced in place; views built on it are made again by dbt.
-    if columns is not None and columns[0]:
-        connection.execute(pg.SQL("drop view {} cascade").format(view))
+    connection.execute(pg.SQL("drop view if exists {} cascade").format(view))
     connection.execute(pg.SQL("create view {} as {}").format(view, _sql(sql.view(model, sql.table(model)))))
     _comment(connection, pg.SQL("view {}").format(view), model.grain)
-    _comment(connection, pg.SQL("column {}.tenant_id").format(view), "Whose row it is")
-    _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(model.key)), model.key_description)
-    for column in model.columns:
-        _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(column.name)), column.description)
+    for name, text in _descriptions(model).items():
+        _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)
+
+
+def _descriptions(model: ReadModel) -> dict[str, str]:
+    columns = {column.name: column.description for column in model.columns}
+    return {"tenant_id": "Whose row it is", model.key: model.key_description, **columns}
 
 
 def _comment(connection: Connection, what: pg.Composable, text: str) -> None:

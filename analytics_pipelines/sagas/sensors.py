@@ -5,6 +5,7 @@ ended is in `sagas.executions`, and how often it was tried is in Dagster's runs.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from dagster import (
     DagsterRun,
@@ -30,7 +31,7 @@ def campaign_launch_sensor(context: SensorEvaluationContext, platform: Platform)
     """Enrol the launches requested since the last tick, and ask for a run of each saga that needs one."""
     from analytics_pipelines.sagas.enrolment import enrol
     from analytics_pipelines.sagas.executions import due
-    from analytics_pipelines.sagas.runner import Runner
+    from analytics_pipelines.sagas.runner import Runner, SagaBusyError
 
     enrol(platform.pool, CAMPAIGN_LAUNCH)
     with platform.pool.connection() as connection:
@@ -43,7 +44,8 @@ def campaign_launch_sensor(context: SensorEvaluationContext, platform: Platform)
             continue
         if attempt > MOST_ATTEMPTS:
             reason = f"{MOST_ATTEMPTS} runs did not bring it to an end; look at the runs tagged {SAGA_TAG}"
-            Runner(platform.pool).give_up(saga.tenant_id, saga.saga_id, reason)
+            with suppress(SagaBusyError):  # somebody runs it by hand just now: it is looked at again at the next tick
+                Runner(platform.pool).give_up(saga.tenant_id, saga.saga_id, reason)
             continue
         yield RunRequest(
             run_key=f"{saga.saga_id}:{attempt}",

@@ -63,7 +63,11 @@ def test_every_job_has_a_maximum_runtime_and_sensors_run(definitions: Definition
     for job in repository.get_all_jobs():
         if not job.name.startswith("__"):
             assert "dagster/max_runtime" in job.tags, job.name
-    assert {sensor.name for sensor in repository.sensor_defs} == {"landing_folder", "campaign_launch_sensor"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "landing_folder",
+        "campaign_launch_sensor",
+        "dead_runs",
+    }
     switched = [*repository.sensor_defs, *repository.schedule_defs]
     assert all(item.default_status.value == "RUNNING" for item in switched)
 

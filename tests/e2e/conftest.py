@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,20 @@ class Demo:
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a `pipelines` command and leave it running."""
+        return subprocess.Popen([PIPELINES, *arguments], env=self.environment, stderr=subprocess.DEVNULL)
+
+    def unfinished_runs(self) -> list[str]:
+        """Return the statuses of Dagster's runs that have not ended, as the UI's GraphQL tells them."""
+        statuses = "[QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]"
+        query = f"{{ runsOrError(filter: {{statuses: {statuses}}}) {{ ... on Runs {{ results {{ status }} }} }} }}"
+        request = urllib.request.Request(
+            f"{self.url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return [run["status"] for run in json.load(answer)["data"]["runsOrError"]["results"]]
 
     def build(self) -> dict[str, Any]:
         """Build what is stale, and return the report."""

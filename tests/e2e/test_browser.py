@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from tests.e2e.conftest import Demo
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 PAGE_MILLISECONDS = 60_000
 RUN_SECONDS = 120
 

@@ -171,7 +171,10 @@ def test_images_are_pinned_to_a_major_version() -> None:
     images = [service["image"] for name, service in COMPOSE["services"].items() if name in GIVEN]
     dockerfile = (PROJECT_FOLDER / "Dockerfile").read_text(encoding="utf-8")
     images += re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", dockerfile, re.MULTILINE) and [
-        image for pair in re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", dockerfile, re.MULTILINE) for image in pair if image
+        image
+        for pair in re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", dockerfile, re.MULTILINE)
+        for image in pair
+        if image
     ]
     assert len(images) == 5
     assert all(re.search(r":\d", image) for image in images), images
@@ -404,7 +407,9 @@ def test_migrate_makes_the_schema_the_login_and_dagsters_database(stack: Stack, 
     environment = stack.services["code"]["environment"]
     assert "PIPELINES_ADMIN_DATABASE_URL" not in environment
     with psycopg.connect(environment["PIPELINES_DATABASE_URL"]) as login:
-        power = "select rolsuper or rolcreaterole or rolcreatedb or rolbypassrls from pg_roles where rolname = current_user"
+        power = (
+            "select rolsuper or rolcreaterole or rolcreatedb or rolbypassrls from pg_roles where rolname = current_user"
+        )
         assert login.execute(power).fetchall() == [(False,)]
         login.execute("set role pipelines_runtime")
         assert login.execute("select count(*) from event_log.events").fetchall() == [(0,)]
@@ -480,7 +485,9 @@ def test_run_goes_from_the_ui_through_the_queue_to_the_code_server_and_its_outpu
         assert time.monotonic() < deadline, (run["status"], stack.log("daemon"), stack.log("code"))
         time.sleep(0.5)
     assert run["status"] == "SUCCESS"
-    files = [event["fileKey"] for event in run["eventConnection"]["events"] if event["__typename"] == "LogsCapturedEvent"]
+    files = [
+        event["fileKey"] for event in run["eventConnection"]["events"] if event["__typename"] == "LogsCapturedEvent"
+    ]
     captured = stack.ask(
         "query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }", key=[run_id, "compute_logs", files[0]]
     )["capturedLogs"]

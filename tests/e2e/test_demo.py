@@ -54,7 +54,9 @@ def test_every_asset_of_the_catalog_is_materialized(demo: Demo) -> None:
 
 def test_order_lines_and_revenue_equal_the_source_files(demo: Demo, demo_pool: ConnectionPool) -> None:
     """The mart's rows and revenue are those of pandas over the package's Parquet file, to the cent."""
-    source = pd.read_parquet(grocer.data_folder() / "transactions.parquet", columns=["sales_value", "basket_id", "household_id"])
+    source = pd.read_parquet(
+        grocer.data_folder() / "transactions.parquet", columns=["sales_value", "basket_id", "household_id"]
+    )
     found = one(
         demo_pool,
         "select count(*), sum(revenue), count(distinct order_id), count(distinct customer_id) "
@@ -105,9 +107,7 @@ def test_the_simulated_company_equals_the_truth_of_its_simulator(demo: Demo, dem
     assert {row[0]: row[2] for row in variants} == dict(truth.converted)
     won = one(demo_pool, "select sum(won_amount) from marts.fct_deals where tenant_id = 'saas' and status = 'won'")
     assert won == (truth.deals_won,)
-    ordered = one(
-        demo_pool, "select sum(order_revenue) from marts.fct_daily_revenue where tenant_id = 'saas'"
-    )
+    ordered = one(demo_pool, "select sum(order_revenue) from marts.fct_daily_revenue where tenant_id = 'saas'")
     assert ordered == (truth.order_revenue,)
 
 
@@ -124,7 +124,10 @@ def test_the_daemon_brings_sagas_to_their_end(demo: Demo, demo_pool: ConnectionP
     """The sensor fires a job for each request: one launch completes, one has no audience and is compensated."""
 
     def ended() -> bool:
-        return {row["status"] for row in json.loads(demo.run("sagas", "list", "--json"))} == {"completed", "compensated"}
+        return {row["status"] for row in json.loads(demo.run("sagas", "list", "--json"))} == {
+            "completed",
+            "compensated",
+        }
 
     wait_until(ended, "two sagas end")
     with demo_pool.connection() as connection:
@@ -171,8 +174,13 @@ def test_nothing_new_means_nothing_to_do(demo: Demo) -> None:
 
 
 def test_after_kill_9_of_everything_it_recovers(demo: Demo, demo_pool: ConnectionPool) -> None:
-    """Servers, UI and daemon killed at once: up starts them again, with every row."""
+    """A build, servers, UI and daemon killed at once: up starts them again, with every row, and a build completes."""
+    wait_until(lambda: demo.unfinished_runs() == [], "all runs end")
     before = one(demo_pool, "select count(*) from event_log.events")
+    building = demo.start("build", "--all")
+    wait_until(lambda: demo.unfinished_runs() == ["STARTED"], "the build begins")
+    building.kill()
+    building.wait()
     servers = json.loads(demo.run("status", "--json"))["servers"]
     pids = {name: server["pid"] for name, server in servers.items()}
     assert set(pids) == {"postgres", "redis", "webserver", "daemon"}
@@ -180,19 +188,26 @@ def test_after_kill_9_of_everything_it_recovers(demo: Demo, demo_pool: Connectio
         os.kill(pid, signal.SIGKILL)
     for pid in pids.values():
         psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
-    assert "run `pipelines up`" in demo.run("build", code=1).replace("start it with", "run")
+    assert "cannot be used" in demo.run("build", code=1)
     demo.run("status", code=1)
     demo.run("up", "--ui")
     again = json.loads(demo.run("status", "--json"))["servers"]
     assert all(server["state"] == "running" and server["pid"] != pids[name] for name, server in again.items())
     demo_pool.check()
     assert one(demo_pool, "select count(*) from event_log.events") >= before
+    wait_until(lambda: demo.unfinished_runs() == [], "the killed run is ended and tried again")
+    assert demo.build()["failures"] == []
+    assert demo.build()["made"] == []
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("PIPELINES_DATABASE_URL", "postgresql://pipelines:wrong@127.0.0.1:1/pipelines", "Postgres at 127.0.0.1:1 cannot"),
+        (
+            "PIPELINES_DATABASE_URL",
+            "postgresql://pipelines:wrong@127.0.0.1:1/pipelines",
+            "Postgres at 127.0.0.1:1 cannot",
+        ),
         ("PIPELINES_UI_PORT", "http", "PIPELINES_UI_PORT: "),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -22,6 +22,20 @@ def paid(number: int, *, amount: object = Decimal("1.50"), order: str | None = N
     order = order or f"{number % 3}"
     data = {"order_id": order, "amount": amount}
     return NewEvent("test", f"payment-{number}", f"order-{order}", "order_paid", NOON + timedelta(seconds=number), data)
+
+
+def _nested(depth: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def test_whole_numbers_of_any_size_keep_every_digit(store: EventStore) -> None:
+    """A number beyond 64 bits is neither rounded nor refused."""
+    big = Decimal(2**80 + 1)
+    store.append_batch("shop", [paid(1, amount=big)])
+    assert [event.data["amount"] for event in store.read()] == [2**80 + 1]
 
 
 def test_sending_a_batch_again_changes_nothing(store: EventStore) -> None:
@@ -60,13 +74,18 @@ def test_what_cannot_be_stored_is_quarantined_and_the_rest_is_accepted(
     store: EventStore, database: ConnectionPool
 ) -> None:
     """Hostile payloads are refused with a reason, one by one; their neighbours enter the log."""
-    hostile = {
+    fine = '{"order_id": "1", "amount": 1}'
+    hostile: dict[str, Any] = {
         "nul": '{"order_id": "\\u0000", "amount": 1}',
         "half a surrogate pair": '{"order_id": "\\ud83d", "amount": 1}',
         "a number beyond Postgres": '{"order_id": "1", "amount": 1, "note": -1e400000}',
         "no json": '{"order_id": ',
         "too deep": '{"order_id": "1", "amount": 1, "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
         "a wrong type": '{"order_id": "1", "amount": "much"}',
+        "half a pair in an object": {"order_id": "\ud83d", "amount": 1},
+        "an object too deep": {"order_id": "1", "amount": 1, "deep": _nested(600)},
+        "an enormous exponent": {"order_id": "1", "amount": 1, "note": Decimal("1e999999999")},
+        "no JSON value": {"order_id": "1", "amount": 1, "note": object()},
     }
     events: list[NewEvent | Malformed] = [
         NewEvent("test", name, "order-1", "order_paid", NOON, data) for name, data in hostile.items()
@@ -75,13 +94,15 @@ def test_what_cannot_be_stored_is_quarantined_and_the_rest_is_accepted(
     events += [
         NewEvent("test", "unknown", "order-1", "order_payd", NOON, {}),
         NewEvent("test", "no zone", "order-1", "order_paid", datetime(2017, 1, 1), {}),  # noqa: DTZ001 - the point
-        Malformed(b"\xff\xfe", "not UTF-8", "file.jsonl:7"),
+        NewEvent("test", "tomorrow", "order-1", "order_paid", datetime.now(UTC) + timedelta(days=2), fine),
+        NewEvent("test", "half \ud83d", "order-1", "order_paid", NOON, fine),
+        Malformed(b"\xff\xfe", "not UTF-8 \ud83d\x00", "file.jsonl:7"),
         NewEvent(
             "test", "fine", "order-1", "order_paid", NOON, '{"order_id": "\\\\u0000 \\ud83d\\ude00", "amount": 1}'
         ),
     ]
     result = store.append_batch("shop", events)
-    assert (result.accepted, result.duplicates, result.quarantined) == (21, 0, 9)
+    assert (result.accepted, result.duplicates, result.quarantined) == (21, 0, 15)
     assert result.sent == len(events)
     assert [event.data["order_id"] for event in store.read() if event.event_id == "fine"] == [
         "\\u0000 \N{GRINNING FACE}"
@@ -91,6 +112,8 @@ def test_what_cannot_be_stored_is_quarantined_and_the_rest_is_accepted(
     assert kinds == dict.fromkeys(hostile, "invalid") | {
         "unknown": "unknown_type",
         "no zone": "malformed",
+        "tomorrow": "invalid",
+        "half ?": "malformed",
         "file.jsonl:7": "malformed",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import time
@@ -71,10 +72,14 @@ def test_half_sent_files_are_left_alone(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_kept_with_the_reason(tmp_path: Path, database: ConnectionPool) -> None:
     """A broken archive goes to failed/ with its reason beside it, and the next file is taken all the same."""
     put(tmp_path / "shop" / "broken.jsonl.gz", "this is no gzip")
+    packed = gzip.compress((line(2) + "\n").encode() * 500)
+    put(tmp_path / "shop" / "corrupt.jsonl.gz").write_bytes(packed[:40] + b"\x00" * 9 + packed[49:])
+    os.utime(tmp_path / "shop" / "corrupt.jsonl.gz", (0, 0))
     put(tmp_path / "shop" / "fine.jsonl", line(1))
     landed = ingest_waiting(database, tmp_path)
-    assert list(landed.failed) == ["shop/broken.jsonl.gz"]
+    assert sorted(landed.failed) == ["shop/broken.jsonl.gz", "shop/corrupt.jsonl.gz"]
     assert landed.events["shop"].accepted == 1
+    assert list(waiting(tmp_path)) == []
     reason = (tmp_path / "shop" / "failed" / "broken.jsonl.gz.reason.txt").read_text()
     assert "cannot be read" in reason
 
