@@ -161,28 +161,19 @@ class Platform(ConfigurableResource[Any]):
 
     @contextmanager
     def build(self, context: AssetExecutionContext, asset_key: AssetKey | None = None) -> Generator[Build]:
-        """Open the transaction in which an asset is built: all of it and its account commit, or nothing does."""
+        """Open the transaction in which an asset is built: all of it and its account commit, or nothing does.
+
+        Another run that builds the same asset waits until this one has ended.
+        """
         from analytics_pipelines import progress
 
         key = context.asset_key if asset_key is None else asset_key
         position = self.pin(context)
         version = context.assets_def.specs_by_key[key].code_version or ""
         with self.pool.connection() as connection, connection.transaction():
+            progress.lock_asset(connection, key.to_user_string())
             progress.set_position(connection, position)
             yield Build(connection, key, position, context.run.run_id, version)
-
-    def record(
-        self,
-        context: AssetExecutionContext,
-        asset_key: AssetKey,
-        *,
-        seconds: float,
-        rows: Mapping[str, int] | None = None,
-        **metadata: Any,  # noqa: ANN401 - any metadata value
-    ) -> MaterializeResult[Any]:
-        """Account for an asset that was built elsewhere: by dbt, or in Redis."""
-        with self.build(context, asset_key) as build:
-            return build.result(rows=rows, seconds=seconds, **metadata)
 
     @contextmanager
     def reading(self, context: AssetCheckExecutionContext) -> Generator[Connection]:

@@ -68,11 +68,12 @@ def _in_batches() -> Iterator[str]:
     seen: set[str] = set()
     simulated = ("saas", simulator.simulate(demo.SIMULATED_EVENTS, demo.SIMULATED_SEED))
     for tenant, events in (grocers, simulated):
-        for batch in itertools.batched(events, 1000) if hasattr(itertools, "batched") else _batched(events):
-            yield "".join(_line(tenant, event) for event in batch if _is_first(seen, tenant, event))
+        for batch in batched(events):
+            yield "".join(line(tenant, event) for event in batch if _is_first(seen, tenant, event))
 
 
-def _batched(events: Iterator[NewEvent]) -> Iterator[list[NewEvent]]:
+def batched(events: Iterator[NewEvent]) -> Iterator[list[NewEvent]]:
+    """Cut events into batches of a thousand."""
     while batch := list(itertools.islice(events, 1000)):
         yield batch
 
@@ -85,7 +86,8 @@ def _is_first(seen: set[str], tenant: str, event: NewEvent) -> bool:
     return is_first
 
 
-def _line(tenant: str, event: NewEvent) -> str:
+def line(tenant: str, event: NewEvent) -> str:
+    """Write an event in COPY's text format."""
     data = str(event.data).replace("\\", "\\\\")
     return (
         f"{tenant}\t{event.source}\t{event.event_id}\t{event.stream_id}\t1\t{event.event_type}\t1\t{event.sequence}\t"

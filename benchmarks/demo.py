@@ -58,7 +58,7 @@ def _builds(settings: Settings, environment: dict[str, str]) -> Iterator[Figure]
     )
     slowest = sorted(cold["assets"], key=lambda asset: -asset["seconds"])[:8]
     for asset in slowest:
-        yield Figure(f"  of which {asset['asset']}", f"{asset['seconds']:.1f} s", "", None, "", kept=True)
+        yield Figure(f"  of which {asset['asset']}", f"{asset['seconds']:.1f} s", "")
     again = _build(environment)["seconds"]
     yield Figure(
         "build with nothing new",

@@ -29,9 +29,9 @@ class Figure:
     what: str
     value: str
     baseline: str
-    ratio: float | None
-    limit: str
-    kept: bool
+    ratio: float | None = None
+    limit: str = ""
+    kept: bool = True
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -44,7 +44,7 @@ def json_text(data: Mapping[str, Any] | str) -> str:
     """Return a payload as JSON text; decimals keep every digit.
 
     Raises:
-        ValueError: it holds what JSON or the log cannot: half a surrogate pair, a float that is no number, deep nesting.
+        ValueError: it holds what JSON cannot: half a surrogate pair, an object, too deep nesting.
     """
     if isinstance(data, str):
         return data
@@ -73,10 +73,9 @@ def refusal(event: NewEvent, data: str) -> Refusal | None:
             continue
         if not value or len(value) > IDENTIFIER_LENGTH or not _is_storable(value):
             return Refusal("malformed", f"{name}: 1 to {IDENTIFIER_LENGTH} characters of valid text are needed")
-    if event.occurred_at.tzinfo is None:
-        return Refusal("malformed", "occurred_at: a time zone is needed, such as 2017-06-01T00:00:00Z")
-    if event.occurred_at > datetime.now(UTC) + AHEAD:
-        return Refusal("invalid", "occurred_at: lies in the future; the watermark would follow it")
+    wrong_time = _wrong_time(event.occurred_at)
+    if wrong_time is not None:
+        return wrong_time
     schema = SCHEMAS.get((event.event_type, event.schema_version))
     if schema is None:
         return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")
@@ -88,6 +87,14 @@ def refusal(event: NewEvent, data: str) -> Refusal | None:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in ("data", *first["loc"]))
         return Refusal("invalid", f"{path}: {first['msg']}")
+    return None
+
+
+def _wrong_time(occurred_at: datetime) -> Refusal | None:
+    if occurred_at.tzinfo is None:
+        return Refusal("malformed", "occurred_at: a time zone is needed, such as 2017-06-01T00:00:00Z")
+    if occurred_at > datetime.now(UTC) + AHEAD:
+        return Refusal("invalid", "occurred_at: lies in the future; the watermark would follow it")
     return None
 
 

@@ -4,10 +4,9 @@ Defines two assets for each group of `registry.py`. Add a pair here with a new g
 published belongs into the registry and the store.
 """
 
-import time
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, MaterializeResult, asset
+from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from analytics_pipelines.features.registry import CUSTOMER_VALUE, LEAD_ENGAGEMENT, FeatureGroup
 from analytics_pipelines.resources import Platform
@@ -86,9 +85,9 @@ def _build(context: AssetExecutionContext, platform: Platform, group: FeatureGro
 def _publish(context: AssetExecutionContext, platform: Platform, group: FeatureGroup) -> MaterializeResult[Any]:
     from analytics_pipelines.features import FeatureStore
 
-    started = time.perf_counter()
-    rows = FeatureStore(platform.pool, platform.redis).publish(group.name)
-    return platform.record(context, AssetKey(["online", group.name]), seconds=time.perf_counter() - started, rows=rows)
+    with platform.build(context) as build:
+        rows = FeatureStore(platform.pool, platform.redis).publish(group.name)
+        return build.result(rows=rows)
 
 
 ASSETS = [lead_engagement, customer_value, online_lead_engagement, online_customer_value]

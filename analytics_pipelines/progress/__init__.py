@@ -131,6 +131,11 @@ def builds(connection: Connection) -> dict[str, Build]:
     return {row[0]: Build(*row) for row in rows}
 
 
+def lock_asset(connection: Connection, asset_key: str) -> None:
+    """Keep other runs from building the same asset until the transaction ends."""
+    connection.execute("select pg_advisory_xact_lock(2018, hashtext(%s))", [asset_key])
+
+
 def event_types_between(connection: Connection, after: int, up_to: int) -> frozenset[str]:
     """Return the event types that were appended in `(after, up_to]`."""
     rows = connection.execute(

@@ -7,11 +7,11 @@ as processes, with the services' environment and health checks, against a real P
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
 import os
 import re
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -29,10 +29,11 @@ import psutil
 import psycopg
 import pytest
 import yaml
-from psycopg import sql
+from dagster import MAX_RUNTIME_SECONDS_TAG
 
 from analytics_pipelines import connections, migrations
 from analytics_pipelines.local import platform
+from analytics_pipelines.local.process import is_alive
 from analytics_pipelines.settings import PROJECT_FOLDER, Settings
 from analytics_pipelines.warehouse.manifest import is_stale
 
@@ -47,6 +48,7 @@ OURS = COMPOSE["services"].keys() - GIVEN
 LONG_RUNNING = COMPOSE["services"].keys() - {"migrate"}
 START_SECONDS = 120.0
 RUN_SECONDS = 90.0
+IDLE_STOP_SECONDS = 10.0  # what compose gives a service that asks for nothing else
 
 
 def interpolated(value: Any, variables: Mapping[str, str]) -> Any:
@@ -70,7 +72,7 @@ def interpolated(value: Any, variables: Mapping[str, str]) -> Any:
     return re.sub(r"\$\$|\$(\{(?P<name>\w+)((?P<operator>:[-?])(?P<text>[^}]*))?\})?", substitute, value)
 
 
-def texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def texts(value: Any, name: Any = "") -> Iterator[tuple[str, str]]:
     """Yield every text of a compose file with the name that it stands under."""
     if isinstance(value, dict):
         for key, part in value.items():
@@ -82,17 +84,16 @@ def texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, str(value)
 
 
-def instructions() -> list[list[tuple[str, list[str]]]]:
-    """Read the Dockerfile: for each stage its instructions, each with its words, options left out."""
+def dockerfile() -> list[list[tuple[str, str]]]:
+    """Read the Dockerfile: for each stage its instructions, each a keyword and the rest."""
     lines = (PROJECT_FOLDER / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    text = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", " ")
-    stages: list[list[tuple[str, list[str]]]] = []
+    text = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", "")
+    stages: list[list[tuple[str, str]]] = []
     for line in filter(None, text.splitlines()):
-        keyword, *words = line.split(" ")
+        keyword, *words = line.split()
         if keyword == "FROM":
             stages.append([])
-        if "--from" not in line or "uv:" in line:
-            stages[-1].append((keyword, [word for word in words if word and not word.startswith("--mount")]))
+        stages[-1].append((keyword, " ".join(words)))
     return stages
 
 
@@ -107,8 +108,13 @@ def let_through(path: PurePosixPath) -> bool:
 
 def copied() -> list[str]:
     """Return what the Dockerfile copies out of the project."""
-    build = instructions()[0]
-    return [source for keyword, words in build if keyword == "COPY" and ":" not in words[0] for source in words[:-1]]
+    build = dockerfile()[0]
+    return [source for keyword, rest in build if keyword == "COPY" and "--" not in rest for source in rest.split()[:-1]]
+
+
+def seconds(duration: str) -> float:
+    """Read a duration of the compose file."""
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
 # What the files say.
@@ -125,17 +131,18 @@ def test_nothing_starts_without_each_password(name: str) -> None:
 def test_no_secret_stands_in_the_files() -> None:
     """Wherever a password belongs, a variable stands that must be given."""
     required = r"\$\{(" + "|".join(SECRETS) + r"):\?[^}]+\}"
-    places = 0
+    places: set[str] = set()
     for name, text in texts({part: COMPOSE[part] for part in ("services", "configs")}):
         secret = re.search(r"://\w*:(.*?)@", text) or re.search(r"requirepass (.*)", text)
         if secret or re.search("PASSWORD|AUTH|SECRET|TOKEN|KEY", name):
-            places += 1
+            places.add(name)
             assert re.fullmatch(required, secret[1] if secret else text), name
         else:
             assert not any(word in text for word in SECRETS), name
-    assert places == 16
-    dockerfile = (PROJECT_FOLDER / "Dockerfile").read_text(encoding="utf-8")
-    assert not re.search("password|secret|token", dockerfile, re.IGNORECASE)
+    urls = {"PIPELINES_DATABASE_URL", "PIPELINES_ADMIN_DATABASE_URL", "PIPELINES_DAGSTER_DATABASE_URL"}
+    assert places == urls | {"PIPELINES_REDIS_URL", "POSTGRES_PASSWORD", "REDISCLI_AUTH", "content"}
+    words = (PROJECT_FOLDER / "Dockerfile").read_text(encoding="utf-8")
+    assert not re.search("password|secret|token", words, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("name", sorted(LONG_RUNNING))
@@ -145,6 +152,15 @@ def test_what_should_run_is_watched_and_restarted(name: str) -> None:
     assert service["healthcheck"]["test"][0] == "CMD"
     assert service["healthcheck"].keys() >= {"interval", "timeout", "retries"}
     assert service["restart"] == "unless-stopped"
+
+
+def test_code_server_is_given_the_time_that_a_run_may_take() -> None:
+    """Stopping waits for the runs under way: Dagster takes a killed one for running until its maximum runtime."""
+    from analytics_pipelines.definitions import defs
+
+    longest = max(int(job.tags.get(MAX_RUNTIME_SECONDS_TAG, 0)) for job in defs.get_repository_def().get_all_jobs())
+    assert longest > 0
+    assert seconds(COMPOSE["services"]["code"]["stop_grace_period"]) >= longest
 
 
 def test_only_the_ui_is_published_and_only_on_the_server_itself() -> None:
@@ -168,30 +184,26 @@ def test_nothing_has_more_power_than_it_needs() -> None:
 
 def test_images_are_pinned_to_a_major_version() -> None:
     """An image does not change to its next major version by itself."""
-    images = [service["image"] for name, service in COMPOSE["services"].items() if name in GIVEN]
-    dockerfile = (PROJECT_FOLDER / "Dockerfile").read_text(encoding="utf-8")
-    images += re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", dockerfile, re.MULTILINE) and [
-        image
-        for pair in re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", dockerfile, re.MULTILINE)
-        for image in pair
-        if image
-    ]
-    assert len(images) == 5
+    images = [COMPOSE["services"][name]["image"] for name in GIVEN]
+    for keyword, rest in itertools.chain(*dockerfile()):
+        images += rest.split()[:1] if keyword == "FROM" else re.findall(r"--from=(\S+/\S+)", rest)
+    assert {image.split(":")[0].split("/")[-1] for image in images} == {"postgres", "redis", "python", "uv"}
     assert all(re.search(r":\d", image) for image in images), images
 
 
 def test_image_is_not_run_by_root() -> None:
-    """The image's user is a number that is not root's, owns the state folder and nothing else."""
-    last = instructions()[-1]
-    user = [words[0] for keyword, words in last if keyword == "USER"][-1]
-    made = " ".join(word for keyword, words in last if keyword == "RUN" for word in words)
+    """The image's user is a number, not root's; it owns the state folder, so that new volumes are its, and no code."""
+    last = dockerfile()[-1]
+    user = [rest for keyword, rest in last if keyword == "USER"][-1]
+    made = " ".join(rest for keyword, rest in last if keyword == "RUN")
     assert user.isdecimal()
     assert int(user) > 0
     assert f"useradd --uid {user} " in made
-    owned = shlex.split(re.findall(r"install -d -o pipelines -g pipelines ([^&]*)", made)[0])
+    owned = re.findall(r"install -d -o pipelines -g pipelines ([^&]*)", made)[0].split()
     volumes = {volume.rsplit(":", 1)[1] for volume in COMPOSE["x-platform"]["volumes"]}
     environment = interpolated(COMPOSE["x-platform"]["environment"], dict.fromkeys(SECRETS, "x"))
-    assert {*volumes, environment["PIPELINES_HOME"], environment["DAGSTER_HOME"]} == set(owned)
+    assert set(owned) == {*volumes, environment["PIPELINES_HOME"], environment["DAGSTER_HOME"]}
+    assert not any("--chown" in rest for _, rest in last)
 
 
 def test_build_sees_what_it_copies_and_nothing_private() -> None:
@@ -228,11 +240,13 @@ class Stack:
         for other, dependency in service["depends_on"].items():
             if other not in GIVEN:
                 self.wait(other, dependency["condition"])
+        command: list[str] = service["command"]
         places = {config["target"]: str(self.folder / config["source"]) for config in service.get("configs", [])}
+        assert places.keys() <= set(command)
         assert not self.is_healthy(name), f"{name} looks healthy before it is started"
         with (self.folder / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
-                [places.get(word, word) for word in service["command"]],
+                [places.get(word, word) for word in command],
                 cwd=self.folder / "app",
                 env=self.environment(name),
                 stdin=subprocess.DEVNULL,
@@ -252,7 +266,7 @@ class Stack:
         while not self.is_healthy(name):
             assert process.poll() is None, f"{name} ended: {self.log(name)}"
             assert time.monotonic() < deadline, f"{name} is not healthy: {self.log(name)}"
-            time.sleep(0.2)
+            time.sleep(1)
 
     def is_healthy(self, name: str) -> bool:
         """Run a service's own health check, in the time that it is given."""
@@ -265,7 +279,7 @@ class Stack:
                 cwd=self.folder / "app",
                 env=self.environment(name),
                 capture_output=True,
-                timeout=float(check["timeout"].removesuffix("s")),
+                timeout=seconds(check["timeout"]),
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -273,17 +287,14 @@ class Stack:
         return done.returncode == 0
 
     def stop(self, name: str) -> list[psutil.Process]:
-        """Ask a service to end, as compose does, and return what is left of it after its time."""
-        process = self.processes[name]
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        process.send_signal(signal.SIGTERM)
-        seconds = float(self.services[name].get("stop_grace_period", "10s").removesuffix("s"))
-        deadline = time.monotonic() + seconds
-        while left := [member for member in family if process.poll() is None or member.is_running()]:
-            if time.monotonic() > deadline:
-                return left
+        """Ask a service to end, as compose does, and return what is left of it after the time it has when idle."""
+        process = psutil.Process(self.processes[name].pid)
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+        deadline = time.monotonic() + IDLE_STOP_SECONDS
+        while (left := [member for member in family if is_alive(member)]) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return []
+        return left
 
     def log(self, name: str) -> str:
         """Return the end of what a service has printed."""
@@ -293,10 +304,8 @@ class Stack:
         """Ask the webserver's GraphQL."""
         port = self.services["webserver"]["ports"][0].split(":")[1]
         body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(  # noqa: S310 - the address below
-            f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the address above
             answer = json.load(response)
         assert "errors" not in answer, answer
         return answer["data"]
@@ -318,8 +327,9 @@ def own_servers(folder: Path, _no_settings_from_outside: None) -> Iterator[Setti
         settings = platform.up(settings)
         url = urlsplit(connections.admin_url(settings))._replace(path="/postgres").geturl()
         with psycopg.connect(url, autocommit=True) as admin:
-            for statement in ("drop database dagster", "drop database pipelines", "drop role pipelines"):
-                admin.execute(sql.SQL(statement))
+            admin.execute("drop database dagster")
+            admin.execute("drop database pipelines")
+            admin.execute("drop role pipelines")
             admin.execute("create database pipelines")
         yield settings
     finally:
@@ -336,12 +346,12 @@ def app(folder: Path) -> Path:
             if path.is_file() and let_through(PurePosixPath(place)):
                 (app / place).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, app / place)
-    for keyword, words in instructions()[0]:
-        if keyword == "RUN" and words[0] != "uv":
-            environment = {"PATH": f"{BIN}:/usr/bin:/bin"}
-            subprocess.run(["/bin/sh", "-ec", " ".join(words)], cwd=app, env=environment, check=True)
+    for keyword, command in dockerfile()[0]:
+        if keyword == "RUN" and "uv sync" not in command:  # the libraries are those of this environment
+            subprocess.run(["/bin/sh", "-ec", command], cwd=app, env={"PATH": f"{BIN}:/usr/bin:/bin"}, check=True)
     for path in app.rglob("*"):  # the layers of an image keep times in whole seconds
-        os.utime(path, (int(path.stat().st_mtime),) * 2)
+        written = int(path.stat().st_mtime)
+        os.utime(path, (written, written))
     return app
 
 
@@ -349,7 +359,7 @@ def app(folder: Path) -> Path:
 def stack(folder: Path, app: Path, own_servers: Settings) -> Iterator[Stack]:
     """All services of the compose file, started in its order, healthy."""
     state = folder / "state"
-    (state / "dagster").mkdir(parents=True)
+    (state / "dagster").mkdir(parents=True)  # as the Dockerfile makes it
     (state / "dagster" / "dagster.yaml").symlink_to(app / "dagster.yaml")
     assert own_servers.redis_url
     postgres = urlsplit(connections.admin_url(own_servers))
@@ -439,11 +449,15 @@ def test_webserver_lists_every_asset_of_the_code_server(stack: Stack) -> None:
 
 def test_daemon_keeps_schedules_and_sensors_going(stack: Stack) -> None:
     """Every daemon is well, all schedules and sensors are on, and the sensors have looked, with database and all."""
-    query = """{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
-                 workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
-                   ... on RepositoryLocation { repositories {
-                     schedules { scheduleState { status } }
-                     sensors { name sensorState { status ticks(limit: 1) { status error { message } } } } } } } } } } }"""
+    query = """{
+      instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+      workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { ... on RepositoryLocation {
+        repositories {
+          schedules { scheduleState { status } }
+          sensors { name sensorState { status ticks(limit: 1) { status error { message } } } }
+        }
+      } } } } }
+    }"""
     deadline = time.monotonic() + START_SECONDS
     while True:
         answer = stack.ask(query)
@@ -494,7 +508,7 @@ def test_run_goes_from_the_ui_through_the_queue_to_the_code_server_and_its_outpu
     assert "removed 0 runs" in captured["stderr"]
 
 
-def test_every_service_ends_within_its_grace_period(stack: Stack) -> None:
-    """Compose's SIGTERM ends each service with all that it has started, in time; nothing need be killed."""
+def test_every_service_ends_by_itself_when_asked(stack: Stack) -> None:
+    """Idle, each service ends on SIGTERM with all that it has started, before compose would kill it."""
     for name in ("webserver", "daemon", "code"):  # the last test: the others need what ends here
         assert stack.stop(name) == [], stack.log(name)

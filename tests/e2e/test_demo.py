@@ -112,7 +112,7 @@ def test_the_simulated_company_equals_the_truth_of_its_simulator(demo: Demo, dem
 
 
 def test_sending_everything_again_changes_nothing(demo: Demo, demo_pool: ConnectionPool) -> None:
-    """accepted + duplicates + quarantined == sent, and a second sending is duplicates only."""
+    """Accepted + duplicates + quarantined == sent, and a second sending is duplicates only."""
     simulated = "select count(*) from event_log.events where tenant_id = 'saas' and event_type not like 'saga%%'"
     events = one(demo_pool, f"{simulated} and event_type not like 'c%%'")  # sagas append some of those meanwhile
     again = json.loads(demo.run("simulate", "--events", "100000", "--seed", "1", "--json"))
@@ -143,7 +143,7 @@ def test_the_daemon_brings_sagas_to_their_end(demo: Demo, demo_pool: ConnectionP
 
 def test_a_landed_file_reaches_the_tables_by_itself(demo: Demo, demo_pool: ConnectionPool) -> None:
     """A file put into the landing folder is ingested and everything that derives from it is built by the daemon."""
-    folder = demo.home / "landing" / "mine"
+    folder = demo.home / "landing" / "landed"
     folder.mkdir(parents=True)
     order = {
         "specversion": "1.0", "id": "1", "source": "readme", "type": "order_placed", "subject": "order-1",
@@ -157,12 +157,12 @@ def test_a_landed_file_reaches_the_tables_by_itself(demo: Demo, demo_pool: Conne
     def arrived() -> bool:
         with demo_pool.connection() as connection:
             return connection.execute(
-                "select revenue from marts.fct_orders where tenant_id = 'mine' and order_id = '1'"
+                "select revenue from marts.fct_orders where tenant_id = 'landed' and order_id = '1'"
             ).fetchall() == [(Decimal("9.9"),)]
 
     wait_until(arrived, "the landed order reaches the mart")
     assert (folder / "done" / "orders.jsonl").exists()
-    assert one(demo_pool, "select kind, origin from event_log.quarantine where tenant_id = 'mine'") == (
+    assert one(demo_pool, "select kind, origin from event_log.quarantine where tenant_id = 'landed'") == (
         "malformed", "orders.jsonl:2"
     )  # fmt: skip
 
