@@ -12,7 +12,7 @@ begin
     end loop;
     -- An admin login that is no superuser must be a member to make objects that these roles own.
     if not (select rolsuper from pg_roles where rolname = current_user) then
-        execute format('grant pipelines_log_owner, pipelines_runtime to %I with set true', current_user);
+        execute format('grant pipelines_log_owner, pipelines_runtime to %I', current_user);
     end if;
 end
 $$;

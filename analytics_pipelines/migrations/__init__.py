@@ -17,6 +17,14 @@ LOCK = 5_318_008_247
 """The advisory lock under which one process at a time migrates; any number that nothing else uses."""
 
 
+# Postgres 16 tells being a member from being allowed to SET ROLE.
+_MAY_TAKE_RUNTIME_ROLE = """
+    select rolsuper or pg_has_role(oid, 'pipelines_runtime',
+        case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end)
+    from pg_roles where rolname = %s
+"""
+
+
 def migrate(settings: Settings) -> list[str]:
     """Bring the database of the settings up to date, and return the revisions that were applied now.
 
@@ -82,9 +90,7 @@ def _admit_runtime_login(url: str, login: str, password: str) -> None:
             verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
             create = sql.SQL("create role {} login password {}")
             connection.execute(create.format(sql.Identifier(login), sql.Literal(verifier)))
-        member = connection.execute(
-            "select rolsuper or pg_has_role(oid, 'pipelines_runtime', 'set') from pg_roles where rolname = %s", [login]
-        ).fetchone()
+        member = connection.execute(_MAY_TAKE_RUNTIME_ROLE, [login]).fetchone()
         if member is not None and not member[0]:
             connection.execute(sql.SQL("grant pipelines_runtime to {}").format(sql.Identifier(login)))
 
@@ -95,4 +101,7 @@ def _create_dagster_database(url: str, login: str) -> None:
 
     with psycopg.connect(url, autocommit=True) as connection:
         if connection.execute("select from pg_database where datname = 'dagster'").fetchone() is None:
+            admin = connection.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
+            if admin is not None and not admin[0]:  # who makes a database for another must be a member of that other
+                connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(login)))
             connection.execute(sql.SQL("create database dagster owner {}").format(sql.Identifier(login)))
