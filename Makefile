@@ -18,7 +18,7 @@ down: .venv/installed ## Stop everything that `make run` started; the data are k
 test: .venv/installed .venv/browser ## Run all tests against real servers
 	@$(BIN)/pytest --cov
 
-prove: .venv/installed ## Run the race, crash and chaos harnesses at full size
+prove: .venv/installed ## Run the race and crash harnesses at full size
 	@PROVE=1 $(BIN)/pytest -m prove -s
 
 lint: .venv/installed ## Check style, types and the order of imports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -26,7 +27,8 @@ INSERT = """
         occurred_at, data)
     values ('race', %s, %s, 'order-1', 1, 'order_paid', 1, now(), '{}') returning position
 """
-WRITERS, TRANSACTIONS = 8, 60
+WRITERS = 8
+TRANSACTIONS = 2_000 if "PROVE" in os.environ else 60
 
 
 def settle(pool: ConnectionPool) -> int:
@@ -77,6 +79,7 @@ def test_a_stranger_with_a_long_transaction_holds_nothing_back(database: Connect
         assert settle(database) == 1
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_committed_event_is_skipped(database: ConnectionPool, database_settings: Settings, seed: int) -> None:
     """A reader that follows the settled position sees every committed event exactly once, whatever writers do.
@@ -86,6 +89,8 @@ def test_no_committed_event_is_skipped(database: ConnectionPool, database_settin
     safe, naive = _race(database, database_settings, seed)
     with database.connection() as connection:
         committed = {row[0] for row in connection.execute("select position from event_log.events").fetchall()}
+    lost = len(committed - set(naive))
+    print(f"seed {seed}: {len(committed)} committed, safe cursor read {len(safe)}, naive cursor lost {lost}")  # noqa: T201
     assert len(safe) == len(set(safe))
     assert set(safe) == committed
     assert set(naive) < committed

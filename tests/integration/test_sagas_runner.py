@@ -195,6 +195,7 @@ def _killed_at(commit: int, moment: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("industry", ["retail", "mining"], ids=["completes", "compensates"])
+@pytest.mark.prove
 def test_a_kill_at_any_commit_changes_nothing_in_the_end(crm: ConnectionPool, industry: str) -> None:
     """Killed before or after any of its commits and run again, a saga leaves the same rows and events as unharmed."""
     unharmed = _request(crm, "unharmed", audience_industry=industry)
