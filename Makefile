@@ -9,8 +9,8 @@ help: ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
 
 run: .venv/installed ## Build the demo lineage and serve the Dagster UI on http://127.0.0.1:3000
-	@$(BIN)/pipelines up
-	@$(BIN)/pipelines build; built=$$?; $(BIN)/pipelines up --ui && exit $$built
+	@$(BIN)/pipelines up --ui
+	@$(BIN)/pipelines build
 
 down: .venv/installed ## Stop everything that `make run` started; the data are kept
 	@$(BIN)/pipelines down

@@ -77,6 +77,8 @@ def probe(url: str, options: str) -> None:
         psycopg.connect(url, connect_timeout=CONNECT_SECONDS, options=options).close()
     except psycopg.Error as error:
         reason = " ".join(str(error).split()).removeprefix("connection failed: ")
+        password = urlsplit(url).password
+        reason = reason.replace(unquote(password), "*****").replace(password, "*****") if password else reason
         remedy = "run `pipelines migrate`" if "pipelines_runtime" in reason else "start it with `pipelines up`"
         raise PipelinesError(
             f"Postgres at {address(url)} cannot be used: {reason}; {remedy}, or correct PIPELINES_DATABASE_URL"

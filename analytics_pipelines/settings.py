@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -65,12 +66,28 @@ class Settings(BaseSettings):
     landing_folder: Path | None = None
     demo: bool = True
     ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
-    pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    pool_size: Annotated[int, Field(ge=2, le=100)] = 4
 
     @field_validator("home", "landing_folder")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
+
+    @field_validator("database_url", "admin_database_url")
+    @classmethod
+    def _postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_clear(url.get_secret_value(), ("postgresql", "postgres")):
+            raise ValueError(
+                "not a URL such as postgresql://login:password@host:5432/name; percent-encode the password"
+            )
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_clear(url.get_secret_value(), ("redis", "rediss", "unix")):
+            raise ValueError("not a URL such as redis://:password@host:6379/0; percent-encode the password")
+        return url
 
     @property
     def landing(self) -> Path:
@@ -98,6 +115,17 @@ class Settings(BaseSettings):
                 f"{file} cannot be read ({error}); correct its permissions, or remove it and run `pipelines up`: "
                 "the data are kept"
             ) from None
+
+
+def _is_clear(url: str, schemes: tuple[str, ...]) -> bool:
+    """Tell whether the parts of a URL are told apart: what read it later would print pieces of the password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    has_space = any(character.isspace() for character in url)
+    return parts.scheme in schemes and not parts.fragment and parts.netloc.count("@") <= 1 and not has_space
 
 
 def load_settings() -> Settings:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dagster import AssetKey, DagsterInstance, Definitions, JobDefinition
+    from psycopg import Connection
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.automation.plan import Node
@@ -53,7 +54,9 @@ class BuildReport:
     failures: list[str] = field(default_factory=list)
 
 
-def build(settings: Settings, defs: Definitions, *, everything: bool, show: Show) -> BuildReport:
+def build(
+    settings: Settings, defs: Definitions, *, everything: bool, show: Show, say: Callable[[str], None]
+) -> BuildReport:
     """Make what is stale, or everything, and say how it went.
 
     Args:
@@ -61,6 +64,7 @@ def build(settings: Settings, defs: Definitions, *, everything: bool, show: Show
         defs: the definitions with the job `lineage`.
         everything: make up-to-date assets again, too.
         show: is told how many of how many assets of a stage are made, as that changes.
+        say: is told in words what is waited for.
 
     Raises:
         PipelinesError: a server cannot be used.
@@ -76,6 +80,7 @@ def build(settings: Settings, defs: Definitions, *, everything: bool, show: Show
         prepare(settings.home)
         os.environ.update(dagster_environment(settings))
         with DagsterInstance.get() as instance:
+            _wait_for_others(instance, say)
             report = BuildReport(_choose(pool, settings, instance, defs, everything=everything))
             if report.made:
                 watch = _Watch(instance, defs, report.made, show)
@@ -85,6 +90,26 @@ def build(settings: Settings, defs: Definitions, *, everything: bool, show: Show
             report.builds = progress.builds(connection)
         report.position = EventStore(pool).settled_position()
     return report
+
+
+def _wait_for_others(instance: DagsterInstance, say: Callable[[str], None]) -> None:
+    """Wait until no other run builds the lineage: two at once, pinned to two positions, would set tables back."""
+    from dagster import DagsterRunStatus, RunsFilter
+
+    from analytics_pipelines.automation.dead_runs import end_dead_runs
+    from analytics_pipelines.automation.jobs import WRITES_LINEAGE
+
+    busy = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    said = ""
+    while True:
+        end_dead_runs(instance)
+        runs = instance.get_runs(RunsFilter(tags=WRITES_LINEAGE, statuses=busy), limit=1)
+        if not runs:
+            return
+        if runs[0].run_id != said:
+            said = runs[0].run_id
+            say(f"waiting for the run {said[:8]}, which builds the lineage just now")
+        time.sleep(1)
 
 
 def _choose(
@@ -111,8 +136,32 @@ def _choose(
             frozenset(sources),
             partial(progress.event_types_between, connection, up_to=up_to),
             partial(progress.watermarks_moved_between, connection, up_to=up_to),
+            _damaged(pool, settings, connection),
         )
         return stale(nodes, progress.builds(connection), news)
+
+
+def _damaged(pool: ConnectionPool, settings: Settings, connection: Connection) -> frozenset[str]:
+    """Find what is not as its build left it: features that Redis lost, a quarantine that has grown."""
+    from analytics_pipelines.connections import open_redis
+    from analytics_pipelines.features import FeatureStore
+
+    found: set[str] = set()
+    with open_redis(settings) as redis:
+        store = FeatureStore(pool, redis)
+        rows = connection.execute(
+            "select tenant_id, asset_key from progress.builds where asset_key like 'online/%' and tenant_id <> '*'"
+        )
+        for tenant_id, asset_key in rows.fetchall():
+            if store.published_position(tenant_id, asset_key.removeprefix("online/")) is None:
+                found.add(asset_key)
+    refused = connection.execute(
+        "select (select count(*) from event_log.quarantine) is distinct from "
+        "(select rows from progress.builds where tenant_id = '*' and asset_key = 'event_log/quarantine')"
+    ).fetchone()
+    if refused is not None and refused[0]:
+        found.add("event_log/quarantine")
+    return frozenset(found)
 
 
 def _nodes(defs: Definitions) -> dict[str, Node]:
@@ -133,23 +182,31 @@ def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:
     from analytics_pipelines.automation.dead_runs import HOST_TAG
 
     failure: list[BaseException] = []
+    succeeded: list[bool] = []
     tags = {**job.tags, BUILD_TAG: f"{os.getpid()}-{time.time_ns()}", HOST_TAG: socket.gethostname()}
 
     def execute() -> None:
         try:
-            job.execute_in_process(
+            result = job.execute_in_process(
                 instance=instance, asset_selection=watch.selection, raise_on_error=False, tags=tags, run_config=_QUIET
             )
+            succeeded.append(result.success)
         except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
             failure.append(error)
 
     thread = threading.Thread(target=execute, name="lineage", daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(POLL_SECONDS)
-        watch.look(tags)
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            watch.look(tags)
+    except KeyboardInterrupt:
+        watch.cancel()
+        raise
     if failure:
         raise failure[0]
+    if not all(succeeded) and not watch.failures:
+        watch.failures.append(f"the run {watch.run_id} ended without success; its log in the UI says why")
 
 
 class _Watch:
@@ -185,6 +242,12 @@ class _Watch:
             self._cursor, more = found.cursor, found.has_more
         for stage, total in self._totals.items():
             self._show(stage, len(self._made[stage]), total)
+
+    def cancel(self) -> None:
+        """Say in Dagster's storage that the run was interrupted, so that nobody waits for it or tries it again."""
+        run = self._instance.get_run_by_id(self.run_id) if self.run_id else None
+        if run is not None:
+            self._instance.report_run_canceled(run, "interrupted on the command line")
 
     def _note(self, event: Any) -> None:  # noqa: ANN401 - Dagster's event classes are not public
         if event is None:

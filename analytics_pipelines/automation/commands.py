@@ -52,7 +52,9 @@ def build(context: CommandContext, *, everything: bool, as_json: bool) -> None:
             if made == total:
                 bars.stop_task(tasks[stage])
 
-        report = build_lineage(load_settings(), context.load_definitions(), everything=everything, show=show)
+        report = build_lineage(
+            load_settings(), context.load_definitions(), everything=everything, show=show, say=bars.console.print
+        )
     seconds = time.perf_counter() - started
     if as_json:
         click.echo(json.dumps(_as_json(report, seconds), indent=2))

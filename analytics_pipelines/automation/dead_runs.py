@@ -1,7 +1,8 @@
 """Runs whose process is gone.
 
-Defines `dead_runs()`. Dagster's run monitoring does not look after runs that its default launcher started, nor after
-those of `pipelines build`: killed, they would count as running for their maximum runtime and hold back all others.
+Defines `end_dead_runs()`. Dagster's run monitoring does not look after runs that its default launcher started, nor
+after those of `pipelines build`: killed, they would count as running for their maximum runtime and hold back all
+others.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ def dead_runs(instance: DagsterInstance) -> list[DagsterRun]:
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
     here = [run for run in started if run.tags.get(HOST_TAG, socket.gethostname()) == socket.gethostname()]
     return [run for run in here if not _is_alive(instance, run.run_id)]
+
+
+def end_dead_runs(instance: DagsterInstance) -> int:
+    """Report dead runs as failed, so that Dagster's run retries do the rest, and return how many there were."""
+    ended = dead_runs(instance)
+    for run in ended:
+        instance.report_run_failed(run, "The process of this run has ended without a word: it was killed.")
+    return len(ended)
 
 
 def _is_alive(instance: DagsterInstance, run_id: str) -> bool:

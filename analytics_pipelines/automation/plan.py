@@ -43,11 +43,13 @@ class News:
         sources: the assets that bring events in and have something to bring.
         events_since: the event types that were appended after a position.
         watermarks_moved: whether a tenant's watermark has moved since a position.
+        damaged: the assets that are not what their build left: an online store that was emptied, a table that grew.
     """
 
     sources: frozenset[str]
     events_since: Callable[[int], frozenset[str]]
     watermarks_moved: Callable[[int], bool]
+    damaged: frozenset[str] = frozenset()
 
 
 def stale(nodes: Mapping[str, Node], builds: Mapping[str, Build], news: News) -> list[str]:
@@ -61,7 +63,7 @@ def stale(nodes: Mapping[str, Node], builds: Mapping[str, Build], news: News) ->
     chosen: list[str] = []
     for key in in_order(nodes):
         is_source = key.startswith(SOURCES)
-        if key in news.sources or (not is_source and _is_stale(nodes[key], builds.get(key), news, chosen)):
+        if key in news.sources | news.damaged or (not is_source and _is_stale(nodes[key], key, builds, news, chosen)):
             chosen.append(key)
     return chosen
 
@@ -72,12 +74,17 @@ def in_order(nodes: Mapping[str, Node]) -> list[str]:
     return list(TopologicalSorter(graph).static_order())
 
 
-def _is_stale(node: Node, build: Build | None, news: News, chosen: list[str]) -> bool:
+def _is_stale(node: Node, key: str, builds: Mapping[str, Build], news: News, chosen: list[str]) -> bool:
+    build = builds.get(key)
     # While something waits outside, what it will bring is not known: everything behind the log is made.
     expecting = bool(news.sources) and LOG in node.parents
     if build is None or build.code_version != node.code_version or expecting:
         return True
-    if any(parent in chosen for parent in node.parents if parent != LOG):
+    if not node.parents:
+        return False  # it tells about the builds themselves
+    parents = [parent for parent in node.parents if parent != LOG]
+    # A parent may have been made alone, from the UI, or by a run that went no further.
+    if any(parent in chosen or (parent in builds and builds[parent].built_at > build.built_at) for parent in parents):
         return True
     reads_the_log = LOG in node.parents or any(parent.startswith(SOURCES) for parent in node.parents)
     appended = news.events_since(build.position) if reads_the_log else frozenset[str]()

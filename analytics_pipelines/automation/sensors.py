@@ -56,14 +56,11 @@ def landing_folder(context: SensorEvaluationContext, platform: Platform) -> Iter
     default_status=DefaultSensorStatus.RUNNING,
     description="Ends runs whose process was killed, so that they are tried again and hold nothing back.",
 )
-def end_dead_runs(context: SensorEvaluationContext) -> SkipReason:
-    """Report dead runs as failed; Dagster's run retries do the rest."""
-    from analytics_pipelines.automation.dead_runs import dead_runs
+def dead_runs(context: SensorEvaluationContext) -> SkipReason:
+    """End what is dead."""
+    from analytics_pipelines.automation.dead_runs import end_dead_runs
 
-    ended = dead_runs(context.instance)
-    for run in ended:
-        context.instance.report_run_failed(run, "The process of this run has ended without a word: it was killed.")
-    return SkipReason(f"ended {len(ended)} runs whose process is gone")
+    return SkipReason(f"ended {end_dead_runs(context.instance)} runs whose process is gone")
 
 
-SENSORS = [landing_folder, end_dead_runs]
+SENSORS = [landing_folder, dead_runs]

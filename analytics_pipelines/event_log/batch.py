@@ -55,7 +55,7 @@ _INSERT = """
     ),
     heads as (
         insert into event_log.streams as head (tenant_id, stream_id, version)
-        select %(tenant_id)s, stream_id, events from counted order by stream_id
+        select %(tenant_id)s, stream_id, events from counted order by stream_id collate "C"
         on conflict (tenant_id, stream_id) do update set version = head.version + excluded.version
         returning stream_id, version
     ),
@@ -121,8 +121,8 @@ def chunks(events: Iterable[NewEvent | Malformed]) -> Iterator[list[NewEvent | M
         chunk.append(event)
         if isinstance(event, Malformed):
             characters += len(event.content)
-        elif isinstance(event.data, str):
-            characters += len(event.data)
+        else:
+            characters += len(event.raw or "") + (len(event.data) if isinstance(event.data, str) else 0)
         if len(chunk) >= CHUNK_EVENTS or characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
@@ -161,6 +161,8 @@ def append_prepared(pool: ConnectionPool, tenant_id: str, prepared: Prepared) ->
                 raise
         except _REFUSED_BY_POSTGRES as error:
             staged, refused = prepared.staged, prepared.refused
+            if not staged:
+                raise
             if len(staged) == 1:
                 reason = Refusal("invalid", f"data: {str(error).splitlines()[0]}")
                 return append_prepared(pool, tenant_id, Prepared([], [*refused, (staged[0][0], reason)]))
@@ -225,7 +227,8 @@ def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal)
     if isinstance(item, Malformed):
         source, event_id, origin, content = None, None, item.origin, item.content
     else:
-        source, event_id, origin, content = item.source, item.event_id, item.source, _content(item)
+        source, event_id, origin = item.source, item.event_id, item.origin or item.source
+        content = _content(item) if item.raw is None else item.raw
     texts = [None if text is None else _readable(text) for text in (reason.reason, source, event_id, origin)]
     return [tenant_id, reason.kind, *texts, content, hashlib.sha256(content).digest()]
 

@@ -26,6 +26,8 @@ class NewEvent:
         sequence: orders events of one source that occurred at the same moment.
         correlation_id: what ties together all that one request caused.
         causation_id: the id of the event or command that caused this one.
+        origin: where it was read, such as a file and line; shown when it is refused.
+        raw: the bytes it was read from; kept when it is refused.
     """
 
     source: str
@@ -38,6 +40,8 @@ class NewEvent:
     sequence: int = 0
     correlation_id: str | None = None
     causation_id: str | None = None
+    origin: str | None = None
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

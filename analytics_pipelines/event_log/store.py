@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.batch import append_prepared, chunks, prepare
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
-from analytics_pipelines.event_log.validation import json_text, refusal
+from analytics_pipelines.event_log.validation import json_text, refusal, require_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -103,6 +103,7 @@ class EventStore:
             ConcurrencyError: the stream is at another version.
             InvalidEventError: an event is not valid, or its identity is taken by other content.
         """
+        require_tenant(tenant_id)
         valid = [(event, _valid(event, stream_id)) for event in events]
         source = self._pool.connection() if connection is None else nullcontext(connection)
         with source as session, session.transaction():
@@ -115,6 +116,7 @@ class EventStore:
         quarantined as a conflict, and so is whatever is not valid. Commits chunk by chunk; after an interruption the
         same call completes the rest.
         """
+        require_tenant(tenant_id)
         result = BatchResult()
         # Python prepares the next chunk while Postgres writes this one: a third less time on two cores.
         with ThreadPoolExecutor(max_workers=1) as writer:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import ValidationError
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 IDENTIFIER_LENGTH = 200
 # How far a producer's clock may be ahead of ours.
 AHEAD = timedelta(days=1)
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+# Reactions to an event are ordered after it by the next sequence numbers.
+MOST_SEQUENCE = 2**62
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
@@ -60,6 +65,18 @@ def _number(value: object) -> orjson.Fragment:
     raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
 
 
+def require_tenant(tenant_id: str) -> None:
+    """Refuse what cannot name a tenant.
+
+    Raises:
+        PipelinesError: the name is not 1 to 100 letters, digits, `.`, `_` or `-`, beginning with a letter or digit.
+    """
+    if not _TENANT.fullmatch(tenant_id):
+        raise PipelinesError(
+            f"tenant {tenant_id[:100]!r}: give 1 to 100 letters, digits, '.', '_' or '-', first a letter or digit"
+        )
+
+
 def refusal(event: NewEvent, data: str) -> Refusal | None:
     """Say why an event may not enter the log, or None.
 
@@ -73,16 +90,16 @@ def refusal(event: NewEvent, data: str) -> Refusal | None:
             continue
         if not value or len(value) > IDENTIFIER_LENGTH or not _is_storable(value):
             return Refusal("malformed", f"{name}: 1 to {IDENTIFIER_LENGTH} characters of valid text are needed")
-    wrong_time = _wrong_time(event.occurred_at)
-    if wrong_time is not None:
-        return wrong_time
+    out_of_range = _out_of_range(event)
+    if out_of_range is not None:
+        return out_of_range
     schema = SCHEMAS.get((event.event_type, event.schema_version))
     if schema is None:
         return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")
     if not _is_storable(data) or ("\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data)):
         return Refusal("invalid", "data: NUL or half a surrogate pair in a text cannot be stored")
     try:
-        schema.__pydantic_validator__.validate_json(data)
+        schema.__pydantic_validator__.validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in ("data", *first["loc"]))
@@ -90,11 +107,16 @@ def refusal(event: NewEvent, data: str) -> Refusal | None:
     return None
 
 
-def _wrong_time(occurred_at: datetime) -> Refusal | None:
+def _out_of_range(event: NewEvent) -> Refusal | None:
+    occurred_at = event.occurred_at
+    if abs(event.sequence) > MOST_SEQUENCE:
+        return Refusal("malformed", "sequence: beyond 2^62")
     if occurred_at.tzinfo is None:
-        return Refusal("malformed", "occurred_at: a time zone is needed, such as 2017-06-01T00:00:00Z")
+        return Refusal("malformed", "time: a time zone is needed, such as 2017-06-01T00:00:00Z")
+    if occurred_at < EARLIEST:
+        return Refusal("invalid", "time: before 1900; series by day would begin there")
     if occurred_at > datetime.now(UTC) + AHEAD:
-        return Refusal("invalid", "occurred_at: lies in the future; the watermark would follow it")
+        return Refusal("invalid", "time: lies in the future; the watermark would follow it")
     return None
 
 

@@ -1,5 +1,5 @@
 """Ingestion: from outside into the log.
 
-`files.py` reads files of CloudEvents, `landing.py` a folder of them, `grocer.py` and `simulator.py` are the demo's
+`files.py` reads files of CloudEvents, `landing.py` a folder of them, `grocer.py` and `simulator/` are the demo's
 sources. All of them append through `EventStore`, so sending twice changes nothing.
 """

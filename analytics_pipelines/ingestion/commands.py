@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 @click.option("--tenant", required=True, help="Whose events they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def ingest(paths: tuple[Path, ...], tenant: str, *, as_json: bool) -> None:
-    """Append files of CloudEvents (JSON Lines, also .gz) to the log; what was sent before changes nothing."""
+    """Append files of CloudEvents to the log.
+
+    The files are JSON Lines (.jsonl, .ndjson, also .gz). What was sent before changes nothing. What is refused is kept
+    in event_log.quarantine with the reason, and is no failure of the command.
+    """
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import BatchResult
     from analytics_pipelines.ingestion.files import ingest_file

@@ -1,4 +1,4 @@
-"""The demo's two tenants: a real grocer and a simulated software company.
+"""The demo's two tenants: a grocer, from a published data set, and a simulated software company.
 
 Defines which events each consists of, and whether they are in the log already.
 """

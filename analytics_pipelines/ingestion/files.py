@@ -11,6 +11,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -44,10 +45,22 @@ def ingest_file(pool: ConnectionPool, tenant_id: str, path: Path) -> BatchResult
     if not path.name.endswith(SUFFIXES):
         raise PipelinesError(f"{path}: not a kind of file that is read here; give one of {', '.join(SUFFIXES)}")
     try:
-        return append_once(pool, tenant_id, _digest(path), path.name, read_events(path))
+        digest = _digest(path)
+        return append_once(pool, tenant_id, digest, path.name, _unchanged(path, digest))
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelinesError(f"{path}: cannot be read: {reason}; check the file and send it again") from None
+
+
+class FileChangedError(PipelinesError):
+    """A file was written to while it was read; what it holds in the end is not known yet."""
+
+
+def _unchanged(path: Path, digest: str) -> Iterator[NewEvent | Malformed]:
+    """Yield the events of a file, and refuse to call it read if it is another one by then."""
+    yield from read_events(path)
+    if _digest(path) != digest:
+        raise FileChangedError(f"{path}: was written to while it was read; send it again when it is complete")
 
 
 def read_events(path: Path) -> Iterator[NewEvent | Malformed]:
@@ -70,7 +83,7 @@ def parse_event(content: bytes, origin: str) -> NewEvent | Malformed:
         sent = json.loads(
             content, object_pairs_hook=_unique, parse_int=_whole, parse_float=Decimal, parse_constant=_refuse_constant
         )
-        return _event(sent)
+        return replace(_event(sent), origin=origin, raw=content)
     except (ValueError, RecursionError) as error:
         return Malformed(content, str(error) or "nested too deeply", origin)
 
@@ -110,11 +123,12 @@ def _time(text: str) -> datetime:
 
 def _integer(sent: dict[str, Any], name: str, default: int) -> int:
     value = sent.get(name, default)
+    is_whole = isinstance(value, int | str) or (isinstance(value, Decimal) and value == value.to_integral_value())
     try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}: a whole number is needed") from None
-    if isinstance(value, bool | Decimal) or not -(2**63) <= number < 2**63:
+        number = int(value) if is_whole and not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    if number is None or not -(2**63) <= number < 2**63:
         raise ValueError(f"{name}: a whole number is needed")
     return number
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult
-from analytics_pipelines.ingestion.files import SUFFIXES, ingest_file
+from analytics_pipelines.ingestion.files import SUFFIXES, FileChangedError, ingest_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from psycopg_pool import ConnectionPool
 
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 5.0
 """A file that was written to this recently may not be complete yet."""
 
 
@@ -52,16 +52,23 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
     """Ingest every file that waits and move it out of the way; a file that fails does not stop the others."""
     landed = Landed()
     for tenant_id, path in waiting(folder):
-        landed.files += 1
+        written_at = _written_at(path)
         try:
             result = ingest_file(pool, tenant_id, path)
+        except FileChangedError:
+            continue  # still being written: it is looked at again, and what was taken already is known by then
         except PipelinesError as error:
+            if not path.exists():
+                continue  # another run took it
+            landed.files += 1
             landed.failed[f"{tenant_id}/{path.name}"] = str(error)
             moved = _move(path, "failed")
             moved.with_name(moved.name + ".reason.txt").write_text(f"{error}\n", encoding="utf-8")
         else:
+            landed.files += 1
             landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
-            _move(path, "done")
+            if _written_at(path) == written_at:
+                _move(path, "done")
     return landed
 
 

@@ -122,6 +122,7 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
             write_private(settings.home / CONNECTION_FILE, json.dumps(urls, indent=2) + "\n")
         settings = settings.model_copy(update={name: SecretStr(url) for name, url in _used(embedded, urls).items()})
         dagster.prepare(settings.home)
+        settings.landing.mkdir(parents=True, exist_ok=True)
         if embedded["redis"]:
             redis.start(settings.home, redis.Login.from_url(urls["redis_url"]))
         if embedded["postgres"]:

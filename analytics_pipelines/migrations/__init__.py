@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from analytics_pipelines.settings import Settings
 
 FOLDER = Path(__file__).parent
-LOCK = 5_318_008_247
-"""The advisory lock under which one process at a time migrates; any number that nothing else uses."""
+LOCK = 2_019_000_001
+"""The advisory lock under which one process at a time migrates."""
 
 
 # Postgres 16 tells being a member from being allowed to SET ROLE.

@@ -97,7 +97,7 @@ ORDER_STATE = ReadModel(
 
 CUSTOMER_PROFILE = ReadModel(
     name="customer_profile",
-    grain="One row per tenant and customer: who it is and what it bought. Cancelled orders count, too.",
+    grain="One row per tenant and customer: what it bought. Cancelled orders count; currencies are not told apart.",
     key="customer_id",
     key_description="The customer",
     columns=(

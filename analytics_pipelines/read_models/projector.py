@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
+from psycopg import errors
 from psycopg import sql as pg
 
 from analytics_pipelines import progress
@@ -25,7 +26,7 @@ def advance(connection: Connection, model: ReadModel, up_to: int) -> int:
     """Fold the events up to a position into the model, and return how many keys they touched.
 
     Rows and checkpoint are written in the caller's transaction. A declaration that changed gets a table of its own,
-    folded from zero, and the public view is pointed at it. Nothing happens when the model is there already.
+    folded from zero, and the public view is pointed at it.
     """
     reader = sql.table(model)
     after = progress.read_checkpoint(connection, reader)
@@ -104,9 +105,15 @@ def _is_published(connection: Connection, model: ReadModel) -> bool:
 
 def _publish(connection: Connection, model: ReadModel) -> None:
     view = pg.Identifier("read_models", model.name)
-    # A view whose columns changed cannot be replaced in place; views built on it are made again by dbt.
-    connection.execute(pg.SQL("drop view if exists {} cascade").format(view))
-    connection.execute(pg.SQL("create view {} as {}").format(view, _sql(sql.view(model, sql.table(model)))))
+    query = _sql(sql.view(model, sql.table(model)))
+    connection.execute("set local lock_timeout = '10s'")  # rather fail and be tried again than hold up its readers
+    try:
+        with connection.transaction():
+            connection.execute(pg.SQL("create or replace view {} as {}").format(view, query))
+    except errors.InvalidTableDefinition:
+        # A view that loses or changes columns cannot be replaced in place; views built on it are made again by dbt.
+        connection.execute(pg.SQL("drop view {} cascade").format(view))
+        connection.execute(pg.SQL("create view {} as {}").format(view, query))
     _comment(connection, pg.SQL("view {}").format(view), model.grain)
     for name, text in _descriptions(model).items():
         _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)

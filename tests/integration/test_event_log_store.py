@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import ConcurrencyError, EventStore, InvalidEventError, Malformed, NewEvent
 
 if TYPE_CHECKING:
@@ -116,6 +117,45 @@ def test_what_cannot_be_stored_is_quarantined_and_the_rest_is_accepted(
         "half ?": "malformed",
         "file.jsonl:7": "malformed",
     }
+
+
+@pytest.mark.parametrize("tenant", ["", "*", "My Shop/..", "t\x00", "x" * 3_500, "-t"])
+def test_a_name_that_cannot_be_a_tenant_is_refused(store: EventStore, tenant: str) -> None:
+    """A slip in a tenant's name is one clear line, not a tenant for ever."""
+    with pytest.raises(PipelinesError, match="give 1 to 100 letters"):
+        store.append_batch(tenant, [paid(1)])
+    with pytest.raises(PipelinesError, match="give 1 to 100 letters"):
+        store.append(tenant, "order-1", [paid(1)])
+
+
+POISON = {
+    "a whole number with a point": ("lead_created", {"company_size": 5.0}),
+    "a whole number beyond 32 bits": ("lead_created", {"company_size": 3_000_000_000}),
+    "a number as a text": ("order_paid", {"amount": "12"}),
+    "a day as a number": ("campaign_launched", {"starts_on": 1496275200}),
+    "a day as digits": ("campaign_launched", {"starts_on": "1496275200"}),
+    "a day that is none": ("campaign_launched", {"starts_on": "2017-02-31"}),
+}
+FINE: dict[str, dict[str, object]] = {
+    "lead_created": {
+        "lead_id": "1", "company_id": "1", "company": "c", "industry": "i", "company_size": 5, "lead_source": "s",
+        "email_domain": "d",
+    },
+    "order_paid": {"order_id": "1", "amount": 1},
+    "campaign_launched": {"campaign_id": "1", "name": "n", "channel": "email", "starts_on": "2017-01-01"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_what_a_projection_could_not_cast_never_enters_the_log(store: EventStore, name: str) -> None:
+    """One such event would stop every read model for good: it is quarantined at the door."""
+    event_type, change = POISON[name]
+    fine = NewEvent("test", "fine", "x", event_type, NOON, FINE[event_type])
+    poison = NewEvent("test", "poison", "x", event_type, NOON, FINE[event_type] | change)
+    early = NewEvent("test", "early", "x", event_type, datetime(1, 1, 1, tzinfo=UTC), FINE[event_type])
+    beyond = NewEvent("test", "beyond", "x", event_type, NOON, FINE[event_type], sequence=2**63 - 1)
+    result = store.append_batch("shop", [fine, poison, early, beyond])
+    assert (result.accepted, result.quarantined) == (1, 3)
 
 
 def test_versions_count_within_a_stream_in_order_of_arrival(store: EventStore) -> None:

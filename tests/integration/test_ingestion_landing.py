@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.ingestion import files
 from analytics_pipelines.ingestion.files import ingest_file
 from analytics_pipelines.ingestion.landing import ingest_waiting, waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from psycopg_pool import ConnectionPool
 
-    from analytics_pipelines.event_log import EventStore
+    from analytics_pipelines.event_log import EventStore, Malformed, NewEvent
 
 
 def line(number: int) -> str:
@@ -56,6 +58,43 @@ def test_files_are_taken_once_and_moved_to_done(tmp_path: Path, database: Connec
     assert [event.event_id for event in store.read()] == ["1", "2", "3"]
     with database.connection() as connection:
         assert connection.execute("select count(*) from event_log.quarantine").fetchone() == (1,)
+
+
+def test_what_is_refused_keeps_its_bytes_and_its_place(tmp_path: Path, database: ConnectionPool) -> None:
+    """Whatever the reason, the quarantine has the very line that was sent, and the file and line it stood in."""
+    invalid = line(2).replace("1.5", '"much"')
+    conflict = line(1).replace("1.5", "2.50")
+    unknown = line(3).replace("order_paid", "order_payd")
+    put(tmp_path / "shop" / "a.jsonl", line(1), invalid, conflict, unknown, "broken")
+    ingest_waiting(database, tmp_path)
+    with database.connection() as connection:
+        rows = connection.execute("select kind, origin, bytes from event_log.quarantine").fetchall()
+    assert sorted((kind, origin, bytes(content).decode()) for kind, origin, content in rows) == [
+        ("conflict", "a.jsonl:3", conflict),
+        ("invalid", "a.jsonl:2", invalid),
+        ("malformed", "a.jsonl:5", "broken"),
+        ("unknown_type", "a.jsonl:4", unknown),
+    ]
+
+
+def test_a_file_that_grows_while_it_is_read_is_taken_again(
+    tmp_path: Path, database: ConnectionPool, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that pauses longer than the quiet time loses nothing: the file stays until it has stopped changing."""
+    path = put(tmp_path / "shop" / "a.jsonl", line(1))
+    read = files.read_events
+
+    def read_and_grow(path: Path) -> Iterator[NewEvent | Malformed]:
+        yield from read(path)
+        put(path, line(1), line(2))
+
+    monkeypatch.setattr(files, "read_events", read_and_grow)
+    ingest_waiting(database, tmp_path)
+    assert path.exists()
+    monkeypatch.undo()
+    ingest_waiting(database, tmp_path)
+    assert [event.event_id for event in store.read()] == ["1", "2"]
+    assert (path.parent / "done" / "a.jsonl").exists()
 
 
 def test_half_sent_files_are_left_alone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from analytics_pipelines.automation.plan import News, Node, in_order, stale
@@ -44,6 +45,19 @@ def test_a_new_event_makes_what_reads_its_type_and_what_derives_from_that() -> N
 def test_a_moved_watermark_makes_everything() -> None:
     """What counts days counts them to the watermark: a new day changes it without an event of its own."""
     assert set(stale(NODES, built(), news("saga_started", moved=True))) == BEHIND_THE_LOG
+
+
+def test_an_asset_older_than_its_parent_is_made() -> None:
+    """A parent made alone, from the UI, makes its children stale, whatever positions they say."""
+    builds = built()
+    builds["orders"] = replace(builds["orders"], position=9, built_at=datetime(2017, 1, 2, tzinfo=UTC))
+    assert stale(NODES, builds, news()) == ["revenue"]
+
+
+def test_a_damaged_asset_and_its_descendants_are_made() -> None:
+    """An online store that was emptied is filled again, though nothing is new."""
+    damaged = replace(news(), damaged=frozenset({"orders"}))
+    assert stale(NODES, built(), damaged) == ["orders", "revenue"]
 
 
 def test_a_source_with_something_to_bring_makes_all_that_derives_from_it() -> None:

@@ -40,7 +40,9 @@ def test_a_session_of_dbt_is_pinned() -> None:
     """The sessions of dbt read up to the given position, in UTC, and keep the URL's own options and TLS mode."""
     environment = dbt_environment(f"{URL}?sslmode=require&options=-c%20work_mem%3D64MB", 42)
 
-    assert environment["PGOPTIONS"] == "-c work_mem=64MB -c timezone=UTC -c pipelines.up_to_position=42"
+    assert environment["PGOPTIONS"] == (
+        "-c work_mem=64MB -c timezone=UTC -c client_connection_check_interval=2s -c pipelines.up_to_position=42"
+    )
     assert environment["PGSSLMODE"] == "require"
 
 

@@ -6,14 +6,9 @@ agent. Durations are milliseconds; credits are decimal and no money.
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated
+from analytics_pipelines.event_log.schemas.payload import Identifier, Number, Payload, WholeNumber
 
-from pydantic import Field
-
-from analytics_pipelines.event_log.schemas.payload import Identifier, Payload
-
-Credits = Annotated[Decimal, Field(ge=0)]
+Credits = Number
 
 
 class WorkspaceCreated(Payload):
@@ -30,7 +25,7 @@ class AgentExecutionCompleted(Payload):
     execution_id: Identifier
     agent_id: Identifier
     workspace_id: Identifier
-    duration_ms: Annotated[int, Field(ge=0)]
+    duration_ms: WholeNumber
     credits: Credits
 
 

@@ -6,13 +6,11 @@ a deal. Times inside payloads are UTC; money is a decimal amount in `currency`. 
 
 from __future__ import annotations
 
-from datetime import date
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
 
-from analytics_pipelines.event_log.schemas.payload import Amount, Identifier, Payload
+from analytics_pipelines.event_log.schemas.payload import Amount, Day, Identifier, Number, Payload, WholeNumber
 
 
 class LeadCreated(Payload):
@@ -22,7 +20,7 @@ class LeadCreated(Payload):
     company_id: Identifier
     company: str
     industry: str
-    company_size: Annotated[int, Field(ge=1)]
+    company_size: Annotated[WholeNumber, Field(ge=1)]
     lead_source: str
     email_domain: str
 
@@ -41,7 +39,7 @@ class CampaignLaunchRequested(Payload):
     name: str
     channel: str
     workspace_id: Identifier
-    budget_credits: Annotated[Decimal, Field(gt=0)]
+    budget_credits: Annotated[Number, Field(gt=0)]
     audience_industry: str | None = None
 
 
@@ -49,7 +47,7 @@ class CampaignAudienceSelected(Payload):
     """The leads a campaign will address were counted. Stream: that of the campaign."""
 
     campaign_id: Identifier
-    leads: Annotated[int, Field(ge=0)]
+    leads: WholeNumber
 
 
 class CampaignLaunched(Payload):
@@ -58,8 +56,8 @@ class CampaignLaunched(Payload):
     campaign_id: Identifier
     name: str
     channel: str
-    starts_on: date
-    ends_on: date | None = None
+    starts_on: Day
+    ends_on: Day | None = None
 
 
 class CampaignSent(Payload):

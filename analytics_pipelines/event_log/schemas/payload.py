@@ -5,14 +5,26 @@ Defines the base class of payloads and the kinds of value they use. Add a kind h
 
 from __future__ import annotations
 
-from decimal import Decimal
+from datetime import date
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Identifier = Annotated[str, Field(min_length=1, max_length=200)]
-Amount = Annotated[Decimal, Field(ge=0)]
+
+def _is_a_day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+# Room for a prefix: a stream is named by the aggregate's kind and its identifier.
+Identifier = Annotated[str, Field(min_length=1, max_length=150)]
+# A schema only decides; what is stored is the JSON number as it was sent. A text is refused: Postgres reads fewer of
+# them as numbers than Pydantic does, and what cannot be cast later would stop every projection.
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Number
 """Money, in the currency named beside it."""
+WholeNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_is_a_day)]
 
 
 class Payload(BaseModel):

@@ -6,14 +6,11 @@ a coupon or an order. Money is a decimal amount in `currency`.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
 
-from analytics_pipelines.event_log.schemas.payload import Amount, Identifier, Payload
-
-Quantity = Annotated[Decimal, Field(ge=0)]
+from analytics_pipelines.event_log.schemas.payload import Amount, Identifier, Number, Payload
 
 
 class CustomerRegistered(Payload):
@@ -61,10 +58,10 @@ class OrderLine(Payload):
     """One line of an order. `revenue` is what the seller receives for the whole line, after `discount`s."""
 
     product_id: Identifier
-    quantity: Quantity
+    quantity: Number
     revenue: Amount
-    discount: Amount = Decimal(0)
-    coupon_discount: Amount = Decimal(0)
+    discount: Amount = 0
+    coupon_discount: Amount = 0
 
 
 class OrderPlaced(Payload):

@@ -1,0 +1,30 @@
+"""What a person reads of a wrong URL, and what nobody may read of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("PIPELINES_DATABASE_URL", "postgresql://u:pa hush%zz@host/x"),
+        ("PIPELINES_DATABASE_URL", "postgresql://u:se#hush@host/x"),
+        ("PIPELINES_DATABASE_URL", "postgresql://u:sec@hush@host/x"),
+        ("PIPELINES_DATABASE_URL", "mysql://u:hush@host/x"),
+        ("PIPELINES_DATABASE_URL", "hush"),
+        ("PIPELINES_REDIS_URL", "http://:hush@host"),
+    ],
+)
+def test_a_wrong_url_is_refused_without_a_piece_of_its_password(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    """The line names the variable and the form that is needed, and repeats nothing of the URL."""
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(PipelinesError, match=f"^{variable}: .*percent-encode the password") as raised:
+        load_settings()
+    assert "hush" not in str(raised.value)
+    assert "\n" not in str(raised.value)
