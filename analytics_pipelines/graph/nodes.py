@@ -47,3 +47,4 @@ def refresh(connection: Connection) -> None:
     """
     connection.execute("delete from graph.nodes")
     connection.execute(_NODES, {"co_purchase": CO_PURCHASE})
+    connection.execute("analyze graph.nodes")
