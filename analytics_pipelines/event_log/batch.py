@@ -1,20 +1,22 @@
-"""Bulk appending: COPY into a staging table, then set-based SQL.
+"""Bulk appending: set-based SQL around one COPY.
 
-Defines how one chunk of events enters the log in one transaction: validate, stage, tell fresh events from known ones,
-number them within their streams, insert, and quarantine what is refused. `EventStore.append_batch` drives it.
+Defines how one chunk of events enters the log in one transaction: validate, tell fresh events from known ones, number
+them within their streams, COPY them, write down their identities, and quarantine what is refused. `EventStore.append_batch` drives it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from psycopg import errors
 
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
-from analytics_pipelines.event_log.validation import Refusal, json_text, refusal
+from analytics_pipelines.event_log.validation import AHEAD, Refusal, json_text, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,68 +29,62 @@ CHUNK_CHARACTERS = 32_000_000
 ATTEMPTS = 5
 COPY_LINES = 1_000
 
-_STAGE = """
-    create temporary table if not exists staged (
-        ordinal integer, source text, event_id text, stream_id text, event_type text, schema_version smallint,
-        sequence bigint, occurred_at timestamptz, correlation_id text, causation_id text, data jsonb
-    ) on commit delete rows;
-    create temporary table if not exists fresh (ordinal integer) on commit delete rows;
-"""
-
-# An identity is fresh the first time it comes, unless the log has it.
-_FIND_FRESH = """
-    insert into fresh
-    select staged.ordinal
-    from (select distinct on (source, event_id) ordinal, source, event_id
-          from staged order by source, event_id, ordinal) as staged
-    where not exists (
-        select from event_log.events
-        where tenant_id = %s and source = staged.source and event_id = staged.event_id
-    )
+# The limit keeps the planner at one index probe for each identity, however it misjudges a table that grows.
+_FIND_KNOWN = """
+    select sent.source, sent.event_id
+    from unnest(%b::text[], %b::text[]) as sent (source, event_id)
+    cross join lateral (
+        select from event_log.event_ids
+        where tenant_id = %s and source = sent.source and event_id = sent.event_id limit 1
+    ) as known
 """
 
 # Stream heads are locked in sorted order, so that two writers never wait for each other in a circle.
-_INSERT = """
-    with counted as (
-        select stream_id, count(*) as events
-        from staged join fresh using (ordinal) group by stream_id
-    ),
-    heads as (
-        insert into event_log.streams as head (tenant_id, stream_id, version)
-        select %(tenant_id)s, stream_id, events from counted order by stream_id collate "C"
-        on conflict (tenant_id, stream_id) do update set version = head.version + excluded.version
-        returning stream_id, version
-    ),
-    numbered as (
-        select
-            staged.*,
-            heads.version - counted.events
-                + row_number() over (partition by staged.stream_id order by staged.ordinal) as stream_version
-        from staged join fresh using (ordinal) join counted using (stream_id) join heads using (stream_id)
-    ),
-    inserted as (
-        insert into event_log.events (
-            tenant_id, source, event_id, stream_id, stream_version, event_type, schema_version, sequence, occurred_at,
-            correlation_id, causation_id, data
-        )
-        select
-            %(tenant_id)s, source, event_id, stream_id, stream_version, event_type, schema_version, sequence,
-            occurred_at, correlation_id, causation_id, data
-        from numbered order by ordinal
-        on conflict on constraint events_identity do nothing
-        returning 1
-    )
-    select (select count(*) from inserted), (select count(*) from fresh)
+_MOVE_HEADS = """
+    insert into event_log.streams as head (tenant_id, stream_id, version)
+    select %s, stream_id, events from unnest(%b::text[], %b::integer[]) as fresh (stream_id, events)
+    order by stream_id collate "C"
+    on conflict (tenant_id, stream_id) do update set version = head.version + excluded.version
+    returning stream_id, version
+"""
+
+_COPY = """
+    copy event_log.events (tenant_id, stream_version, source, event_id, stream_id, event_type, schema_version, sequence,
+        occurred_at, correlation_id, causation_id, data) from stdin
+"""
+
+_NEWEST_POSITION = "select case when is_called then last_value else 0 end from event_log.position_sequence"
+
+# The events that this transaction wrote: beyond the sequence's value before it, among those of other writers.
+_CLAIM_IDENTITIES = """
+    insert into event_log.event_ids (position, tenant_id, source, event_id)
+    select position, tenant_id, source, event_id from event_log.events
+    where position > %s and xmin = pg_current_xact_id()::xid
 """
 
 _FIND_CONFLICTS = """
-    select staged.ordinal
-    from staged
-    join event_log.events as stored
-        on stored.tenant_id = %s and stored.source = staged.source and stored.event_id = staged.event_id
-    where (stored.event_type, stored.stream_id, stored.schema_version, stored.sequence, stored.occurred_at, stored.data)
-        is distinct from
-        (staged.event_type, staged.stream_id, staged.schema_version, staged.sequence, staged.occurred_at, staged.data)
+    select sent.ordinal
+    from unnest(
+        %(ordinals)s::integer[], %(sources)s::text[], %(event_ids)s::text[], %(types)s::text[], %(streams)s::text[],
+        %(schema_versions)s::smallint[], %(sequences)s::bigint[], %(moments)s::timestamptz[], %(data)s::text[]
+    ) as sent (ordinal, source, event_id, event_type, stream_id, schema_version, sequence, occurred_at, data)
+    cross join lateral (
+        select position, content_hash from event_log.event_ids
+        where tenant_id = %(tenant_id)s and source = sent.source and event_id = sent.event_id limit 1
+    ) as known
+    left join lateral (
+        select event_type, stream_id, schema_version, sequence, occurred_at, data
+        from event_log.events where position = known.position limit 1
+    ) as stored on known.content_hash is null
+    where case
+        when known.content_hash is null then
+            (stored.event_type, stored.stream_id, stored.schema_version, stored.sequence, stored.occurred_at,
+                stored.data)
+            is distinct from
+            (sent.event_type, sent.stream_id, sent.schema_version, sent.sequence, sent.occurred_at, sent.data::jsonb)
+        else known.content_hash <> event_log.content_hash(
+            sent.event_type, sent.stream_id, sent.schema_version, sent.sequence, sent.occurred_at, sent.data::jsonb)
+    end
 """
 
 _QUARANTINE = """
@@ -98,11 +94,7 @@ _QUARANTINE = """
 """
 
 # What Postgres says of a value that JSON allows and it cannot hold: refused rows, not a failed batch.
-_REFUSED_BY_POSTGRES = (errors.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
-
-
-class _LostRaceError(Exception):
-    """Another writer inserted the same identity in the meantime; begin again and see it."""
+REFUSED_BY_POSTGRES = (errors.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +125,7 @@ def chunks(events: Iterable[NewEvent | Malformed]) -> Iterator[list[NewEvent | M
 def prepare(chunk: list[NewEvent | Malformed]) -> Prepared:
     """Validate one chunk and write its rows as COPY wants them. No database is touched."""
     prepared = Prepared()
+    latest = datetime.now(UTC) + AHEAD
     for item in chunk:
         if isinstance(item, Malformed):
             prepared.refused.append((item, Refusal("malformed", item.reason)))
@@ -142,7 +135,7 @@ def prepare(chunk: list[NewEvent | Malformed]) -> Prepared:
         except ValueError as error:
             prepared.refused.append((item, Refusal("invalid", str(error))))
             continue
-        reason = refusal(item, data)
+        reason = refusal(item, data, latest)
         if reason is None:
             prepared.staged.append((item, _fields(item, data)))
         else:
@@ -154,12 +147,16 @@ def append_prepared(pool: ConnectionPool, tenant_id: str, prepared: Prepared) ->
     """Append one prepared chunk in one transaction and say what became of each of its events."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with pool.connection() as connection, connection.transaction():
-                return _write(connection, tenant_id, prepared)
-        except (_LostRaceError, errors.DeadlockDetected):
+            with pool.connection() as connection:
+                connection.execute("select event_log.make_partitions()")
+                connection.commit()
+                with connection.transaction():
+                    return _write(connection, tenant_id, prepared)
+        except (errors.UniqueViolation, errors.DeadlockDetected):
+            # Another writer was first with one of the identities: begin again and see it.
             if attempt == ATTEMPTS:
                 raise
-        except _REFUSED_BY_POSTGRES as error:
+        except REFUSED_BY_POSTGRES as error:
             staged, refused = prepared.staged, prepared.refused
             if not staged:
                 raise
@@ -179,29 +176,75 @@ def _write(connection: Connection, tenant_id: str, prepared: Prepared) -> BatchR
     conflicts: list[tuple[NewEvent | Malformed, Refusal]] = []
     with connection.cursor() as cursor:
         if staged:
-            _stage(cursor, staged)
-            cursor.execute(_FIND_FRESH, [tenant_id])
-            # Not the payloads: sampling them took a tenth of the whole append.
-            cursor.execute("analyze staged (source, event_id, stream_id), fresh")
-            accepted, fresh = cursor.execute(_INSERT, {"tenant_id": tenant_id}).fetchone() or (0, 0)
-            if accepted != fresh:
-                raise _LostRaceError
-            if accepted < len(staged):
+            fresh, repeated = _split(cursor, tenant_id, staged)
+            if fresh:
+                _insert(cursor, tenant_id, fresh)
+            accepted = len(fresh)
+            if repeated:
                 reason = Refusal("conflict", "id: the log has this source and id with other content")
-                rows = cursor.execute(_FIND_CONFLICTS, [tenant_id]).fetchall()
-                conflicts = [(staged[ordinal][0], reason) for (ordinal,) in rows]
+                conflicts = [(event, reason) for event in _conflicts(cursor, tenant_id, repeated)]
         quarantined = [*prepared.refused, *conflicts]
         if quarantined:
             cursor.executemany(_QUARANTINE, [_quarantine_row(tenant_id, *item) for item in quarantined])
     return BatchResult(accepted, len(staged) - accepted - len(conflicts), len(quarantined))
 
 
-def _stage(cursor: Cursor, staged: list[tuple[NewEvent, str]]) -> None:
-    cursor.execute(_STAGE)
-    with cursor.copy("copy staged from stdin") as copy:
-        for start in range(0, len(staged), COPY_LINES):
-            lines = enumerate(staged[start : start + COPY_LINES], start)
-            copy.write("".join(f"{ordinal}\t{fields}\n" for ordinal, (_, fields) in lines))
+def _split(
+    cursor: Cursor, tenant_id: str, staged: list[tuple[NewEvent, str]]
+) -> tuple[list[tuple[NewEvent, str]], list[NewEvent]]:
+    """Tell the events whose identity comes for the first time from the others."""
+    sources, event_ids = [event.source for event, _ in staged], [event.event_id for event, _ in staged]
+    seen: set[tuple[str, str]] = set(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
+    fresh: list[tuple[NewEvent, str]] = []
+    repeated: list[NewEvent] = []
+    for item, identity in zip(staged, zip(sources, event_ids, strict=True), strict=True):
+        if identity in seen:
+            repeated.append(item[0])
+        else:
+            seen.add(identity)
+            fresh.append(item)
+    return fresh, repeated
+
+
+def _insert(cursor: Cursor, tenant_id: str, fresh: list[tuple[NewEvent, str]]) -> None:
+    """Number events within their streams and write them straight into the log: staging them first took as long again.
+
+    Raises:
+        errors.UniqueViolation: another writer was first with one of the identities.
+    """
+    counts = Counter(event.stream_id for event, _ in fresh)
+    heads = cursor.execute(_MOVE_HEADS, [tenant_id, list(counts), list(counts.values())]).fetchall()
+    versions: dict[str, int] = {stream_id: version - counts[stream_id] for stream_id, version in heads}
+    before = cursor.execute(_NEWEST_POSITION).fetchone()
+    assert before is not None
+    with cursor.copy(_COPY) as copy:
+        for start in range(0, len(fresh), COPY_LINES):
+            lines: list[str] = []
+            for event, text in fresh[start : start + COPY_LINES]:
+                versions[event.stream_id] = version = versions[event.stream_id] + 1
+                lines.append(f"{tenant_id}\t{version}\t{text}\n")
+            copy.write("".join(lines))
+    # Never prepared: a plan for any position would read the whole table.
+    claimed = cursor.execute(_CLAIM_IDENTITIES, before, prepare=False).rowcount
+    if claimed != len(fresh):
+        raise AssertionError(f"{claimed} of {len(fresh)} events have got their identity written down")
+
+
+def _conflicts(cursor: Cursor, tenant_id: str, repeated: list[NewEvent]) -> list[NewEvent]:
+    """Return those whose identity the log has with other content."""
+    arguments: dict[str, object] = {
+        "tenant_id": tenant_id,
+        "ordinals": list(range(len(repeated))),
+        "sources": [event.source for event in repeated],
+        "event_ids": [event.event_id for event in repeated],
+        "types": [event.event_type for event in repeated],
+        "streams": [event.stream_id for event in repeated],
+        "schema_versions": [event.schema_version for event in repeated],
+        "sequences": [event.sequence for event in repeated],
+        "moments": [event.occurred_at for event in repeated],
+        "data": [json_text(event.data) for event in repeated],
+    }
+    return [repeated[ordinal] for (ordinal,) in cursor.execute(_FIND_CONFLICTS, arguments).fetchall()]
 
 
 def _fields(event: NewEvent, data: str) -> str:

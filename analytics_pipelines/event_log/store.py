@@ -7,6 +7,7 @@ in `batch.py`, what is let in in `validation.py`, the tables and the safe cursor
 from __future__ import annotations
 
 import json
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from decimal import Decimal
@@ -17,12 +18,12 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.batch import append_prepared, chunks, prepare
+from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import json_text, refusal, require_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
@@ -43,25 +44,19 @@ _READ = """
     limit %(limit)s
 """
 
-_LOCK_STREAM = """
-    insert into event_log.streams (tenant_id, stream_id, version) values (%s, %s, 0)
-    on conflict (tenant_id, stream_id) do update set version = streams.version
-    returning version
+_APPEND = """
+    select stream_id, version from event_log.append(
+        %(tenant_id)s, %(streams)s::text[], %(versions)s::integer[], %(sources)s::text[], %(event_ids)s::text[],
+        %(stream_ids)s::text[], %(event_types)s::text[], %(schema_versions)s::smallint[], %(sequences)s::bigint[],
+        %(moments)s::timestamptz[], %(correlation_ids)s::text[], %(causation_ids)s::text[], %(payloads)s::text[]::jsonb[])
 """
 
-_IS_SAME = """
-    select (event_type, stream_id, schema_version, sequence, occurred_at, data)
-        is not distinct from (%s::text, %s::text, %s::smallint, %s::bigint, %s::timestamptz, %s::jsonb)
-    from event_log.events
-    where tenant_id = %s and source = %s and event_id = %s
-"""
+ATTEMPTS = 5
 
-_INSERT = """
-    insert into event_log.events (
-        tenant_id, source, event_id, stream_id, stream_version, event_type, schema_version, sequence, occurred_at,
-        correlation_id, causation_id, data
-    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)
-"""
+ANY_VERSION = None
+"""Expected version: whatever the stream's version is."""
+NO_STREAM = 0
+"""Expected version: the stream has no event yet."""
 
 
 class ConcurrencyError(PipelinesError):
@@ -85,7 +80,7 @@ class EventStore:
         stream_id: str,
         events: Sequence[NewEvent],
         *,
-        expected_version: int | None = None,
+        expected_version: int | None = ANY_VERSION,
         connection: Connection | None = None,
     ) -> int:
         """Append events to one stream, all or none, and return the stream's new version.
@@ -96,18 +91,64 @@ class EventStore:
             tenant_id: whose stream.
             stream_id: the stream; every event must name it.
             events: what happened, in order.
-            expected_version: append only when the stream is at this version; 0 means that it has no event yet.
+            expected_version: append only when the stream is at this version; `NO_STREAM` means that it has no event
+                yet, `ANY_VERSION` that it does not matter.
             connection: append within this session's open transaction, to commit with other writes of the caller.
 
         Raises:
             ConcurrencyError: the stream is at another version.
             InvalidEventError: an event is not valid, or its identity is taken by other content.
         """
+        for event in events:
+            if event.stream_id != stream_id:
+                raise InvalidEventError(_refused(event, f"it names the stream {event.stream_id}"))
+        expected = {} if expected_version is None else {stream_id: expected_version}
+        versions = self.append_many(tenant_id, events, expected_versions=expected, connection=connection)
+        return versions[stream_id]
+
+    def append_many(
+        self,
+        tenant_id: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_versions: Mapping[str, int] | None = None,
+        connection: Connection | None = None,
+    ) -> dict[str, int]:
+        """Append events to several streams, all or none, and return the new version of each.
+
+        Otherwise as `append`.
+
+        Args:
+            tenant_id: whose streams.
+            events: what happened, in order; each names its stream.
+            expected_versions: the versions that streams must be at; any version where a stream is not named.
+            connection: append within this session's open transaction.
+
+        Raises:
+            ConcurrencyError: a stream is at another version.
+            InvalidEventError: an event is not valid, its identity is taken by other content or comes twice.
+        """
         require_tenant(tenant_id)
-        valid = [(event, _valid(event, stream_id)) for event in events]
-        source = self._pool.connection() if connection is None else nullcontext(connection)
-        with source as session, session.transaction():
-            return _append(session, tenant_id, stream_id, valid, expected_version)
+        arguments = _arguments(tenant_id, events, expected_versions or {})
+        for attempt in range(1, ATTEMPTS + 1):
+            source = self._pool.connection() if connection is None else nullcontext(connection)
+            try:
+                with source as session, session.transaction():
+                    return dict(session.execute(_APPEND, arguments).fetchall())
+            except (errors.UniqueViolation, errors.DeadlockDetected):
+                # Another writer was first with one of the identities. In the caller's transaction it stays unseen
+                # where that reads a snapshot, so only the caller can begin again.
+                if attempt == ATTEMPTS or connection is not None:
+                    raise ConcurrencyError(
+                        f"another writer appended {events[0].event_id} or its neighbours to {tenant_id} at the same "
+                        "moment; begin again"
+                    ) from None
+            except errors.DatabaseError as error:
+                explained = _explained(error)
+                if explained is None:
+                    raise
+                raise explained from error
+        raise AssertionError
 
     def append_batch(self, tenant_id: str, events: Iterable[NewEvent | Malformed]) -> BatchResult:
         """Append any number of events of any streams, in bounded memory, and say what became of them.
@@ -177,57 +218,51 @@ class EventStore:
             arguments["after"] = rows[-1]["position"]
 
 
-def _valid(event: NewEvent, stream_id: str) -> str:
+def _arguments(tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str, int]) -> dict[str, object]:
+    if not events:
+        raise InvalidEventError("there is no event to append")
+    identities = Counter((event.source, event.event_id) for event in events)
+    for (source, event_id), times in identities.items():
+        if times > 1:
+            raise InvalidEventError(f"{event_id} of {source} is given {times} times; an event has an id of its own")
+    return {
+        "tenant_id": tenant_id,
+        "streams": list(expected),
+        "versions": list(expected.values()),
+        "sources": [event.source for event in events],
+        "event_ids": [event.event_id for event in events],
+        "stream_ids": [event.stream_id for event in events],
+        "event_types": [event.event_type for event in events],
+        "schema_versions": [event.schema_version for event in events],
+        "sequences": [event.sequence for event in events],
+        "moments": [event.occurred_at for event in events],
+        "correlation_ids": [event.correlation_id for event in events],
+        "causation_ids": [event.causation_id for event in events],
+        "payloads": [_valid(event) for event in events],
+    }
+
+
+def _valid(event: NewEvent) -> str:
     """Return the payload of a valid event as JSON text."""
     try:
         text = json_text(event.data)
         refused = refusal(event, text)
-        reason = refused.reason if refused else None
     except ValueError as error:
-        text, reason = "", str(error)
-    if reason is None and event.stream_id != stream_id:
-        reason = f"it names the stream {event.stream_id}"
-    if reason is not None:
-        raise InvalidEventError(f"{event.event_type} {event.event_id} cannot be appended: {reason}")
+        raise InvalidEventError(_refused(event, str(error))) from None
+    if refused is not None:
+        raise InvalidEventError(_refused(event, refused.reason))
     return text
 
 
-def _append(
-    session: Connection,
-    tenant_id: str,
-    stream_id: str,
-    events: list[tuple[NewEvent, str]],
-    expected_version: int | None,
-) -> int:
-    row = session.execute(_LOCK_STREAM, [tenant_id, stream_id]).fetchone()
-    assert row is not None
-    version: int = row[0]
-    fresh = [(event, text) for event, text in events if not _is_known(session, tenant_id, event, text)]
-    if fresh and expected_version is not None and version != expected_version:
-        raise ConcurrencyError(
-            f"stream {stream_id} of {tenant_id} is at version {version}, not {expected_version}; load it again"
-        )
-    for number, (event, text) in enumerate(fresh, version + 1):
-        session.execute(
-            _INSERT,
-            [
-                tenant_id, event.source, event.event_id, stream_id, number, event.event_type, event.schema_version,
-                event.sequence, event.occurred_at, event.correlation_id, event.causation_id, text,
-            ],
-        )  # fmt: skip
-    if fresh:
-        session.execute(
-            "update event_log.streams set version = %s where tenant_id = %s and stream_id = %s",
-            [version + len(fresh), tenant_id, stream_id],
-        )
-    return version + len(fresh)
+def _refused(event: NewEvent, reason: str) -> str:
+    return f"{event.event_type} {event.event_id} cannot be appended: {reason}"
 
 
-def _is_known(session: Connection, tenant_id: str, event: NewEvent, text: str) -> bool:
-    content = [event.event_type, event.stream_id, event.schema_version, event.sequence, event.occurred_at, text]
-    row = session.execute(_IS_SAME, [*content, tenant_id, event.source, event.event_id]).fetchone()
-    if row is not None and not row[0]:
-        raise InvalidEventError(
-            f"{event.event_type} {event.event_id} of {event.source} is in the log with other content; use a new id"
-        )
-    return row is not None
+def _explained(error: errors.DatabaseError) -> PipelinesError | None:
+    """Say in our own words what the log refused, or None of any other error."""
+    line = str(error).splitlines()[0]
+    if error.sqlstate == "PL001":
+        return ConcurrencyError(line)
+    if error.sqlstate == "PL002":
+        return InvalidEventError(f"the event {line}")
+    return InvalidEventError(f"an event cannot be stored: {line}") if isinstance(error, REFUSED_BY_POSTGRES) else None

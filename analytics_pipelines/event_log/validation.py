@@ -17,7 +17,7 @@ import orjson
 from pydantic import ValidationError
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.schemas import SCHEMAS
+from analytics_pipelines.event_log.schemas import VALIDATORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,6 +43,9 @@ class Refusal:
 
     kind: str
     reason: str
+
+
+_UNSTORABLE_TEXT = Refusal("invalid", "data: NUL or half a surrogate pair in a text cannot be stored")
 
 
 def json_text(data: Mapping[str, Any] | str) -> str:
@@ -77,29 +80,26 @@ def require_tenant(tenant_id: str) -> None:
         )
 
 
-def refusal(event: NewEvent, data: str) -> Refusal | None:
+def refusal(event: NewEvent, data: str, latest: datetime | None = None) -> Refusal | None:
     """Say why an event may not enter the log, or None.
 
     Args:
         event: the event as sent.
         data: its payload as JSON text.
+        latest: no event time may be later; a day from now unless given.
     """
-    for name in ("source", "event_id", "stream_id", "correlation_id", "causation_id"):
-        value = getattr(event, name)
-        if value is None and name in {"correlation_id", "causation_id"}:
-            continue
-        if not value or len(value) > IDENTIFIER_LENGTH or not _is_storable(value):
-            return Refusal("malformed", f"{name}: 1 to {IDENTIFIER_LENGTH} characters of valid text are needed")
-    out_of_range = _out_of_range(event)
-    if out_of_range is not None:
-        return out_of_range
-    schema = SCHEMAS.get((event.event_type, event.schema_version))
-    if schema is None:
+    wrong = _wrong_envelope(event, datetime.now(UTC) + AHEAD if latest is None else latest)
+    if wrong is not None:
+        return wrong
+    validator = VALIDATORS.get((event.event_type, event.schema_version))
+    if validator is None:
         return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")
-    if not _is_storable(data) or ("\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data)):
-        return Refusal("invalid", "data: NUL or half a surrogate pair in a text cannot be stored")
+    if not data.isascii() and not _is_storable(data):
+        return _UNSTORABLE_TEXT
+    if "\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data):
+        return _UNSTORABLE_TEXT
     try:
-        schema.__pydantic_validator__.validate_json(data, strict=True)
+        validator.validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in ("data", *first["loc"]))
@@ -107,7 +107,15 @@ def refusal(event: NewEvent, data: str) -> Refusal | None:
     return None
 
 
-def _out_of_range(event: NewEvent) -> Refusal | None:
+def _wrong_envelope(event: NewEvent, latest: datetime) -> Refusal | None:
+    if not (
+        _is_identifier(event.source)
+        and _is_identifier(event.event_id)
+        and _is_identifier(event.stream_id)
+        and (event.correlation_id is None or _is_identifier(event.correlation_id))
+        and (event.causation_id is None or _is_identifier(event.causation_id))
+    ):
+        return _wrong_identifier(event)
     occurred_at = event.occurred_at
     if abs(event.sequence) > MOST_SEQUENCE:
         return Refusal("malformed", "sequence: beyond 2^62")
@@ -115,9 +123,21 @@ def _out_of_range(event: NewEvent) -> Refusal | None:
         return Refusal("malformed", "time: a time zone is needed, such as 2017-06-01T00:00:00Z")
     if occurred_at < EARLIEST:
         return Refusal("invalid", "time: before 1900; series by day would begin there")
-    if occurred_at > datetime.now(UTC) + AHEAD:
+    if occurred_at > latest:
         return Refusal("invalid", "time: lies in the future; the watermark would follow it")
     return None
+
+
+def _is_identifier(text: str) -> bool:
+    return bool(text) and len(text) <= IDENTIFIER_LENGTH and "\x00" not in text and (text.isascii() or _is_storable(text))
+
+
+def _wrong_identifier(event: NewEvent) -> Refusal:
+    for name in ("source", "event_id", "stream_id", "correlation_id", "causation_id"):
+        value = getattr(event, name)
+        if not (value is None and name in {"correlation_id", "causation_id"}) and not _is_identifier(value):
+            return Refusal("malformed", f"{name}: 1 to {IDENTIFIER_LENGTH} characters of valid text are needed")
+    raise AssertionError(event)
 
 
 def _is_storable(text: str) -> bool:

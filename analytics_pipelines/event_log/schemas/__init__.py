@@ -59,3 +59,5 @@ _VERSION_1: tuple[type[Payload], ...] = (
 )
 
 SCHEMAS: dict[tuple[str, int], type[Payload]] = {(_event_type(payload), 1): payload for payload in _VERSION_1}
+
+VALIDATORS = {key: payload.__pydantic_validator__ for key, payload in SCHEMAS.items()}
