@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Show = Callable[[str, int, int], None]
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 1.0
 BUILD_TAG = "pipelines/build"
 EVENTS_METADATA = "pipelines/events"
 # The run's log is kept in Dagster's storage; on the terminal the bars say enough.

@@ -65,8 +65,8 @@ _CLAIM_IDENTITIES = """
 _FIND_CONFLICTS = """
     select sent.ordinal
     from unnest(
-        %(ordinals)s::integer[], %(sources)s::text[], %(event_ids)s::text[], %(types)s::text[], %(streams)s::text[],
-        %(schema_versions)s::smallint[], %(sequences)s::bigint[], %(moments)s::timestamptz[], %(data)s::text[]
+        %(ordinals)b::integer[], %(sources)b::text[], %(event_ids)b::text[], %(types)b::text[], %(streams)b::text[],
+        %(schema_versions)b::smallint[], %(sequences)b::bigint[], %(moments)b::timestamptz[], %(data)b::text[]
     ) as sent (ordinal, source, event_id, event_type, stream_id, schema_version, sequence, occurred_at, data)
     cross join lateral (
         select position, content_hash from event_log.event_ids
