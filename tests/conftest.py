@@ -19,12 +19,13 @@ from pydantic import SecretStr
 
 from analytics_pipelines import connections, migrations
 from analytics_pipelines.event_log import EventStore
-from analytics_pipelines.local import platform
+from analytics_pipelines.local import dagster, platform
 from analytics_pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dagster import DagsterInstance
     from psycopg_pool import ConnectionPool
     from redis import Redis
 
@@ -85,6 +86,21 @@ def redis_client(servers: Settings) -> Iterator[Redis]:
     with connections.open_redis(servers) as client:
         client.flushdb()
         yield client
+
+
+@pytest.fixture(scope="session")
+def instance(servers: Settings) -> Iterator[DagsterInstance]:
+    """Dagster's own storage as the project configures it, on the real Postgres."""
+    from dagster import DagsterInstance
+
+    dagster.prepare(servers.home)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in dagster.dagster_environment(servers).items():
+            patch.setenv(name, value)
+        opened = DagsterInstance.get()
+        assert opened.compute_log_manager  # made when first asked for, of the environment
+    with opened:
+        yield opened
 
 
 def _in_database(settings: Settings, name: str) -> Settings:

@@ -1,7 +1,8 @@
 """Bulk appending: set-based SQL around one COPY.
 
 Defines how one chunk of events enters the log in one transaction: validate, tell fresh events from known ones, number
-them within their streams, COPY them, write down their identities, and quarantine what is refused. `EventStore.append_batch` drives it.
+them within their streams, COPY them, write down their identities, and quarantine what is refused.
+`EventStore.append_batch` drives it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ _APPEND = """
     select stream_id, version from event_log.append(
         %(tenant_id)s, %(streams)s::text[], %(versions)s::integer[], %(sources)s::text[], %(event_ids)s::text[],
         %(stream_ids)s::text[], %(event_types)s::text[], %(schema_versions)s::smallint[], %(sequences)s::bigint[],
-        %(moments)s::timestamptz[], %(correlation_ids)s::text[], %(causation_ids)s::text[], %(payloads)s::text[]::jsonb[])
+        %(moments)s::timestamptz[], %(correlation_ids)s::text[], %(causation_ids)s::text[],
+        %(payloads)s::text[]::jsonb[])
 """
 
 ATTEMPTS = 5

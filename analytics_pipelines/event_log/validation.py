@@ -128,8 +128,10 @@ def _wrong_envelope(event: NewEvent, latest: datetime) -> Refusal | None:
     return None
 
 
-def _is_identifier(text: str) -> bool:
-    return bool(text) and len(text) <= IDENTIFIER_LENGTH and "\x00" not in text and (text.isascii() or _is_storable(text))
+def _is_identifier(text: str | None) -> bool:
+    return (
+        bool(text) and len(text) <= IDENTIFIER_LENGTH and "\x00" not in text and (text.isascii() or _is_storable(text))
+    )
 
 
 def _wrong_identifier(event: NewEvent) -> Refusal:

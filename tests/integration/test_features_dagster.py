@@ -19,6 +19,7 @@ from analytics_pipelines.features.store import entity_key
 from analytics_pipelines.resources import Platform
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
     from psycopg_pool import ConnectionPool
     from redis import Redis
 
@@ -59,11 +60,11 @@ def platform(
 
 
 def test_offline_and_online_are_built_to_the_same_position(
-    database: ConnectionPool, platform: Platform, redis_client: Redis
+    database: ConnectionPool, platform: Platform, redis_client: Redis, instance: DagsterInstance
 ) -> None:
     """One run builds the table, publishes it, reads it back, and accounts for both at the position it pinned."""
     chain = [lead_engagement, online_lead_engagement, online_lead_engagement_equals_offline]
-    result = materialize(chain, resources={"platform": platform})
+    result = materialize(chain, resources={"platform": platform}, instance=instance)
     [evaluation] = result.get_asset_check_evaluations()
     assert evaluation.passed
     with database.connection() as connection:
@@ -78,14 +79,17 @@ def test_offline_and_online_are_built_to_the_same_position(
     }
 
 
-def test_the_check_fails_on_a_value_changed_in_redis(platform: Platform, redis_client: Redis) -> None:
+def test_the_check_fails_on_a_value_changed_in_redis(
+    platform: Platform, redis_client: Redis, instance: DagsterInstance
+) -> None:
     """Somebody else's write to the online store stops what is downstream."""
-    materialize([lead_engagement, online_lead_engagement], resources={"platform": platform})
+    materialize([lead_engagement, online_lead_engagement], resources={"platform": platform}, instance=instance)
     redis_client.hset(entity_key("saas", "1", "lead_engagement"), "engagement_score", "99")
     result = materialize(
         [online_lead_engagement_equals_offline, online_lead_engagement],
         selection=AssetSelection.checks(online_lead_engagement_equals_offline),
         resources={"platform": platform},
+        instance=instance,
         raise_on_error=False,
     )
     [evaluation] = result.get_asset_check_evaluations()
@@ -105,9 +109,9 @@ def test_every_table_has_its_publication() -> None:
     }
 
 
-def test_the_command_line_shows_online_features(platform: Platform) -> None:
+def test_the_command_line_shows_online_features(platform: Platform, instance: DagsterInstance) -> None:
     """`features get` prints what an application would read; an entity that is not published is null."""
-    materialize([lead_engagement, online_lead_engagement], resources={"platform": platform})
+    materialize([lead_engagement, online_lead_engagement], resources={"platform": platform}, instance=instance)
     arguments = ["get", "lead_engagement", "1", "2", "--tenant", "saas"]
     assert json.loads(CliRunner().invoke(features, [*arguments, "--json"]).output) == {
         "1": {

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dagster import AssetSelection, DagsterInstance, ExecuteInProcessResult, materialize
+from dagster import AssetSelection
 
 from analytics_pipelines.graph.assets import ASSETS
 from analytics_pipelines.graph.checks import CHECKS
-from analytics_pipelines.resources import Platform
 
 if TYPE_CHECKING:
-    import pytest
     from psycopg_pool import ConnectionPool
-
-    from analytics_pipelines.settings import Settings
 
 _INPUTS = """
     create table staging.stg_introductions as
@@ -31,49 +27,31 @@ _INPUTS = """
 """
 
 
-def run(instance: DagsterInstance, selection: AssetSelection) -> ExecuteInProcessResult:
-    """Run assets and checks of the graph in this process."""
-    return materialize([*ASSETS, *CHECKS], selection=selection, instance=instance, resources={"platform": Platform()})
-
-
-def broken(result: ExecuteInProcessResult) -> set[str]:
-    """Return the names of the checks that did not pass."""
-    return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}
-
-
-def test_the_graph_is_built_and_its_checks_see_what_is_broken(
-    database: ConnectionPool, database_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_graph_is_built_and_its_checks_see_what_is_broken(database: ConnectionPool, asset_runs: Any) -> None:
     """All four assets materialize with a picture, all checks pass; each check fails once its rows are damaged."""
-    assert database_settings.database_url is not None
-    monkeypatch.setenv("PIPELINES_DATABASE_URL", database_settings.database_url.get_secret_value())
     with database.connection() as connection:
         connection.execute(_INPUTS)
 
-    with DagsterInstance.ephemeral() as instance:
-        result = run(instance, AssetSelection.all())
-        shown = {
-            event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
-            for event in result.get_asset_materialization_events()
-            if event.asset_key is not None
-        }
-        assert broken(result) == set()
-        assert {key: metadata["dagster/row_count"].value for key, metadata in shown.items()} == {
-            "graph/edges": 43,
-            "graph/nodes": 44,
-            "graph/centralities": 44,
-            "graph/communities": 44,
-        }
-        assert "data:image/png;base64," in str(shown["graph/communities"]["picture"].value)
+    result = asset_runs.run([*ASSETS, *CHECKS])
+    shown = asset_runs.metadata(result)
+    assert asset_runs.broken(result) == set()
+    assert {key: found["dagster/row_count"].value for key, found in shown.items()} == {
+        "graph/edges": 43,
+        "graph/nodes": 44,
+        "graph/centralities": 44,
+        "graph/communities": 44,
+    }
+    assert "data:image/png;base64," in str(shown["graph/communities"]["picture"].value)
 
-        with database.connection() as connection:
-            connection.execute("update graph.centralities set pagerank = pagerank * 1.001 where tenant_id = 'shop'")
-        assert broken(run(instance, AssetSelection.checks(*CHECKS))) == {"pagerank_sums_to_one"}
+    checks = AssetSelection.checks(*CHECKS)
+    with database.connection() as connection:
+        connection.execute("update graph.centralities set pagerank = pagerank * 1.001 where tenant_id = 'shop'")
+    assert asset_runs.broken(asset_runs.run([*ASSETS, *CHECKS], checks)) == {"pagerank_sums_to_one"}
 
-        with database.connection() as connection:
-            connection.execute("delete from graph.nodes where node_id = 'a'")
-        assert broken(run(instance, AssetSelection.checks(*CHECKS))) == {
-            "ends_of_edges_are_nodes",
-            "pagerank_sums_to_one",
-            "every_node_has_one_community",
-        }
+    with database.connection() as connection:
+        connection.execute("delete from graph.nodes where node_id = 'a'")
+    assert asset_runs.broken(asset_runs.run([*ASSETS, *CHECKS], checks)) == {
+        "ends_of_edges_are_nodes",
+        "pagerank_sums_to_one",
+        "every_node_has_one_community",
+    }

@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dagster import DagsterInstance, asset, materialize
+from dagster import asset, materialize
 
 from analytics_pipelines import progress
 from analytics_pipelines.resources import Platform
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.settings import Settings
@@ -30,7 +31,7 @@ def platform(database_settings: Settings, database: ConnectionPool, monkeypatch:
     return Platform()
 
 
-def build(platform: Platform, work: Any) -> Any:
+def build(instance: DagsterInstance, platform: Platform, work: Any) -> Any:
     """Materialize the table `graph.toys` by some work with the build."""
 
     @asset(key=["graph", "toys"], code_version="1")
@@ -39,13 +40,18 @@ def build(platform: Platform, work: Any) -> Any:
             work(opened)
             return opened.result()
 
-    with DagsterInstance.ephemeral() as instance:
-        return materialize([toys], resources={"platform": platform}, instance=instance, raise_on_error=False)
+    return materialize([toys], resources={"platform": platform}, instance=instance, raise_on_error=False)
 
 
-def test_rows_and_account_commit_together(platform: Platform, database: ConnectionPool) -> None:
+def _insert_a_ball(opened: Any) -> None:
+    opened.connection.execute("insert into graph.toys values ('t', 'ball')")
+
+
+def test_rows_and_account_commit_together(
+    instance: DagsterInstance, platform: Platform, database: ConnectionPool
+) -> None:
     """The catalog is told rows, position and columns; the account of the build says the same."""
-    result = build(platform, lambda opened: opened.connection.execute("insert into graph.toys values ('t', 'ball')"))
+    result = build(instance, platform, _insert_a_ball)
     metadata = result.asset_materializations_for_node("graph__toys")[0].metadata
     assert metadata["dagster/row_count"].value == 1
     assert [column.description for column in metadata["dagster/column_schema"].value.columns] == [
@@ -56,36 +62,35 @@ def test_rows_and_account_commit_together(platform: Platform, database: Connecti
         assert progress.builds(connection)["graph/toys"].rows == 1
 
 
-def test_a_build_that_fails_leaves_nothing(platform: Platform, database: ConnectionPool) -> None:
+def test_a_build_that_fails_leaves_nothing(
+    instance: DagsterInstance, platform: Platform, database: ConnectionPool
+) -> None:
     """Neither rows nor account of a build that raised are there afterwards."""
 
     def fail(opened: Any) -> None:
         opened.connection.execute("insert into graph.toys values ('t', 'ball')")
         raise RuntimeError("broken")
 
-    assert not build(platform, fail).success
+    assert not build(instance, platform, fail).success
     with database.connection() as connection:
         assert connection.execute("select count(*) from graph.toys").fetchone() == (0,)
         assert progress.builds(connection) == {}
 
 
-def test_two_runs_build_an_asset_one_after_the_other(platform: Platform, database: ConnectionPool) -> None:
-    """Two runs that replace the same rows at once do not collide: the second waits for the first."""
-    spans: list[tuple[float, float]] = []
-
-    def replace(opened: Any) -> None:
-        started = time.monotonic()
-        opened.connection.execute("delete from graph.toys")
-        time.sleep(0.5)
-        opened.connection.execute("insert into graph.toys values ('t', 'ball')")
-        spans.append((started, time.monotonic()))
-
+def test_two_runs_build_an_asset_one_after_the_other(
+    instance: DagsterInstance, platform: Platform, database: ConnectionPool
+) -> None:
+    """A run that comes while another session builds the same asset waits until that one has ended."""
     results: list[Any] = []
-    threads = [threading.Thread(target=lambda: results.append(build(platform, replace))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [result.success for result in results] == [True, True]
-    (_, first_end), (second_start, _) = sorted(spans)
-    assert second_start >= first_end
+    second = threading.Thread(target=lambda: results.append(build(instance, platform, _insert_a_ball)))
+    with database.connection() as first:
+        progress.lock_asset(first, "graph/toys")
+        second.start()
+        while not first.execute("select 1 from pg_locks where locktype = 'advisory' and not granted").fetchone():
+            assert second.is_alive()
+            time.sleep(0.05)
+        first.execute("insert into graph.toys values ('first', 'bear')")
+    second.join()
+    assert results[0].success
+    with database.connection() as connection:
+        assert connection.execute("select count(*) from graph.toys").fetchone() == (2,)

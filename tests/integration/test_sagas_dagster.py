@@ -29,8 +29,6 @@ from analytics_pipelines.sagas.jobs import campaign_launch_job
 from analytics_pipelines.sagas.sensors import MOST_ATTEMPTS, SAGA_TAG, campaign_launch_sensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.settings import Settings
@@ -39,18 +37,12 @@ SAGA_ID = saga_id(CAMPAIGN_LAUNCH, "saas", "crm", "request")
 
 
 @pytest.fixture
-def platform(database_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    """The resource, over a fresh database."""
+def platform(database_settings: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """The resource, over a fresh database, with no run in Dagster's storage: the sensor looks at those of its saga."""
+    instance.wipe()
     assert database_settings.database_url is not None
     monkeypatch.setenv("PIPELINES_DATABASE_URL", database_settings.database_url.get_secret_value())
     return Platform()
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    """A Dagster instance in memory."""
-    with DagsterInstance.ephemeral() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
-    from dagster import ExecuteInProcessResult
+    from dagster import DagsterInstance, ExecuteInProcessResult
 
     from analytics_pipelines.settings import Settings
 
@@ -125,14 +125,20 @@ def fill(settings: Settings, events: Sequence[NewEvent]) -> None:
                 projector.advance(connection, model, up_to)
 
 
-def run(settings: Settings, *names: str) -> ExecuteInProcessResult:
+def run(instance: DagsterInstance, settings: Settings, *names: str) -> ExecuteInProcessResult:
     """Materialize the warehouse, or only the models of these names, as Dagster does."""
     with pytest.MonkeyPatch.context() as patch:
         assert settings.database_url is not None
         patch.setenv("PIPELINES_HOME", str(settings.home))
         patch.setenv("PIPELINES_DATABASE_URL", settings.database_url.get_secret_value())
         selection = [AssetKey(model.key) for model in MODELS if model.name in names] or None
-        return materialize([warehouse], resources={"platform": Platform()}, selection=selection, raise_on_error=False)
+        return materialize(
+            [warehouse],
+            resources={"platform": Platform()},
+            selection=selection,
+            instance=instance,
+            raise_on_error=False,
+        )
 
 
 def checks(result: ExecuteInProcessResult) -> dict[str, bool]:
@@ -146,7 +152,7 @@ def materialized(result: ExecuteInProcessResult) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def built(servers: Settings) -> Iterator[Warehouse]:
+def built(servers: Settings, instance: DagsterInstance) -> Iterator[Warehouse]:
     """The warehouse of the events above; one more order came after the run was pinned."""
     with database(servers, "test_warehouse", TEMPLATE) as settings:
         fill(settings, EVENTS)
@@ -160,7 +166,7 @@ def built(servers: Settings) -> Iterator[Warehouse]:
                 return up_to
 
             patch.setattr(Platform, "pin", pin_then_append)
-            result = run(settings)
+            result = run(instance, settings)
         yield Warehouse(settings, result)
 
 
@@ -260,18 +266,18 @@ def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path
     assert " PASS=5 " in done.stdout
 
 
-def test_the_order_of_arrival_decides_nothing(servers: Settings, built: Warehouse) -> None:
+def test_the_order_of_arrival_decides_nothing(servers: Settings, instance: DagsterInstance, built: Warehouse) -> None:
     """The same events appended the other way round give the same marts, row for row."""
     with database(servers, "test_warehouse_reversed", TEMPLATE) as settings:
         fill(settings, EVENTS[::-1])
-        other = Warehouse(settings, run(settings))
+        other = Warehouse(settings, run(instance, settings))
         assert other.run.success
         for mart in MARTS:
             query = f"select t.*::text from marts.{mart} as t order by 1"
             assert other.rows(query) == built.rows(query), mart
 
 
-def test_a_failed_test_holds_back_what_is_built_from_the_model(copy: Settings) -> None:
+def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
     """The run fails, the other results are out, and no model downstream is built from rows that break a rule."""
     with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
         table = admin.execute("""
@@ -285,7 +291,7 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(copy: Settings) -
             )
         )
 
-    result = run(copy, "fct_orders", "dim_customers", "dim_campaigns")
+    result = run(instance, copy, "fct_orders", "dim_customers", "dim_campaigns")
 
     assert not result.success
     assert checks(result)["fct_orders_revenue_equals_order_lines"] is False

@@ -5,8 +5,9 @@ Defines the base class of payloads and the kinds of value they use. Add a kind h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -27,6 +28,14 @@ WholeNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_is_a_day)]
 
 
+@dataclass(frozen=True)
+class Personal:
+    """Marks a field that tells something about a person; `Payload.subject_field` says whose it is."""
+
+
+PersonalText = Annotated[str, Field(max_length=10_000), Personal()]
+
+
 class Payload(BaseModel):
     """The `data` of an event.
 
@@ -35,3 +44,6 @@ class Payload(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    subject_field: ClassVar[str | None] = None
+    """The field that identifies the person whom the payload's personal fields are about."""
