@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from dagster import (
     AssetCheckExecutionContext,
+    AssetCheckResult,
     AssetExecutionContext,
     AssetKey,
     ConfigurableResource,
@@ -184,6 +185,18 @@ class Platform(ConfigurableResource[Any]):
         with self.pool.connection() as connection, connection.transaction():
             progress.set_position(connection, position)
             yield connection
+
+
+def nothing_breaks(
+    context: AssetCheckExecutionContext,
+    platform: Platform,
+    query: LiteralString,
+    values: Mapping[str, Any] | None = None,
+) -> AssetCheckResult:
+    """Tell whether a query of the rows that break a rule finds none, and some of those it finds."""
+    with platform.reading(context) as connection:
+        broken = connection.execute(query, values).fetchall()
+    return AssetCheckResult(passed=not broken, metadata={"broken": len(broken), "examples": str(broken[:5])})
 
 
 def column_schema(connection: Connection, table: str) -> TableSchema:

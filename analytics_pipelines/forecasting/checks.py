@@ -3,11 +3,9 @@
 Defines the checks that the database's own constraints cannot make, each as a query of the rows that break it.
 """
 
-from typing import LiteralString
-
 from dagster import AssetCheckExecutionContext, AssetCheckResult, asset_check
 
-from analytics_pipelines.resources import Platform
+from analytics_pipelines.resources import Platform, nothing_breaks
 
 _GAPS = """
     select tenant_id, series, unit, count(*), min(day), max(day)
@@ -42,7 +40,7 @@ _OUTSIDE_INTERVAL = """
 @asset_check(asset=["forecasts", "series"], name="no_day_is_missing")
 def no_day_is_missing(context: AssetCheckExecutionContext, platform: Platform) -> AssetCheckResult:
     """A series has every day from its first to its last."""
-    return _nothing_breaks(context, platform, _GAPS)
+    return nothing_breaks(context, platform, _GAPS)
 
 
 @asset_check(asset=["forecasts", "forecasts"], name="thirty_days_from_the_last_one")
@@ -50,21 +48,13 @@ def thirty_days_from_the_last_one(context: AssetCheckExecutionContext, platform:
     """Every series of 14 days and more is forecast for 30 days, beginning with the day after its last one."""
     from analytics_pipelines.forecasting.models import HORIZON, MINIMUM_DAYS
 
-    return _nothing_breaks(context, platform, _WRONG_HORIZON, {"horizon": HORIZON, "minimum_days": MINIMUM_DAYS})
+    return nothing_breaks(context, platform, _WRONG_HORIZON, {"horizon": HORIZON, "minimum_days": MINIMUM_DAYS})
 
 
 @asset_check(asset=["forecasts", "forecasts"], name="mean_within_interval")
 def mean_within_interval(context: AssetCheckExecutionContext, platform: Platform) -> AssetCheckResult:
     """0 <= lower <= mean <= upper, and all are finite."""
-    return _nothing_breaks(context, platform, _OUTSIDE_INTERVAL)
-
-
-def _nothing_breaks(
-    context: AssetCheckExecutionContext, platform: Platform, query: LiteralString, values: dict[str, int] | None = None
-) -> AssetCheckResult:
-    with platform.reading(context) as connection:
-        broken = connection.execute(query, values).fetchall()
-    return AssetCheckResult(passed=not broken, metadata={"broken": len(broken), "examples": str(broken[:5])})
+    return nothing_breaks(context, platform, _OUTSIDE_INTERVAL)
 
 
 CHECKS = [no_day_is_missing, thirty_days_from_the_last_one, mean_within_interval]

@@ -3,11 +3,9 @@
 Defines the checks that the database's own constraints cannot make, each as a query of the rows that break it.
 """
 
-from typing import LiteralString
-
 from dagster import AssetCheckExecutionContext, AssetCheckResult, asset_check
 
-from analytics_pipelines.resources import Platform
+from analytics_pipelines.resources import Platform, nothing_breaks
 
 PAGERANK_ERROR = 1e-9
 
@@ -38,30 +36,19 @@ _WITHOUT_COMMUNITY = """
 @asset_check(asset=["graph", "nodes"], name="ends_of_edges_are_nodes")
 def ends_of_edges_are_nodes(context: AssetCheckExecutionContext, platform: Platform) -> AssetCheckResult:
     """Both ends of every edge are nodes of its graph."""
-    return _nothing_breaks(context, platform, _LOOSE_EDGES)
+    return nothing_breaks(context, platform, _LOOSE_EDGES)
 
 
 @asset_check(asset=["graph", "centralities"], name="pagerank_sums_to_one")
 def pagerank_sums_to_one(context: AssetCheckExecutionContext, platform: Platform) -> AssetCheckResult:
     """Every node has a PageRank, and they sum to 1 over each graph of each tenant."""
-    return _nothing_breaks(context, platform, _WRONG_SUMS, {"error": PAGERANK_ERROR})
+    return nothing_breaks(context, platform, _WRONG_SUMS, {"error": PAGERANK_ERROR})
 
 
 @asset_check(asset=["graph", "communities"], name="every_node_has_one_community")
 def every_node_has_one_community(context: AssetCheckExecutionContext, platform: Platform) -> AssetCheckResult:
     """Every node stands in exactly one community, and nobody else does (the key forbids two)."""
-    return _nothing_breaks(context, platform, _WITHOUT_COMMUNITY)
-
-
-def _nothing_breaks(
-    context: AssetCheckExecutionContext,
-    platform: Platform,
-    query: LiteralString,
-    values: dict[str, float] | None = None,
-) -> AssetCheckResult:
-    with platform.reading(context) as connection:
-        broken = connection.execute(query, values).fetchall()
-    return AssetCheckResult(passed=not broken, metadata={"broken": len(broken), "examples": str(broken[:5])})
+    return nothing_breaks(context, platform, _WITHOUT_COMMUNITY)
 
 
 CHECKS = [ends_of_edges_are_nodes, pagerank_sums_to_one, every_node_has_one_community]

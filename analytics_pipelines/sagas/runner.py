@@ -14,8 +14,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
@@ -244,10 +242,7 @@ class Runner:
             self._append(session, execution, [(status, _told(execution, f"saga_{status}", **why))])
 
     def _append(self, session: Connection, execution: Execution, effects: Sequence[tuple[str, Effect]]) -> None:
-        """Append events, named within the saga, in this transaction.
-
-        Streams are locked in sorted order, so that two sagas never wait for each other in a circle.
-        """
+        """Append events, named within the saga, in this transaction."""
         events = [
             NewEvent(
                 source=SOURCE,
@@ -262,9 +257,8 @@ class Runner:
             )
             for sequence, (name, effect) in enumerate(effects, execution.next_sequence)
         ]
-        by_stream = attrgetter("stream_id")
-        for stream_id, of_stream in groupby(sorted(events, key=by_stream), by_stream):
-            self._store.append(execution.tenant_id, stream_id, list(of_stream), connection=session)
+        if events:
+            self._store.append_many(execution.tenant_id, events, connection=session)
         session.execute(
             "update sagas.executions set next_sequence = next_sequence + %s where tenant_id = %s and saga_id = %s",
             [len(events), execution.tenant_id, execution.saga_id],

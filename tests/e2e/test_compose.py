@@ -47,7 +47,6 @@ OURS = COMPOSE["services"].keys() - GIVEN
 LONG_RUNNING = COMPOSE["services"].keys() - {"migrate"}
 START_SECONDS = 120.0
 RUN_SECONDS = 90.0
-IDLE_STOP_SECONDS = 10.0  # what compose gives a service that asks for nothing else
 
 
 def interpolated(value: Any, variables: Mapping[str, str]) -> Any:
@@ -288,11 +287,11 @@ class Stack:
         return done.returncode == 0
 
     def stop(self, name: str) -> list[psutil.Process]:
-        """Ask a service to end, as compose does, and return what is left of it after the time it has when idle."""
+        """Ask a service to end, as compose does, and return what is left of it when compose would kill it."""
         process = psutil.Process(self.processes[name].pid)
         family = [process, *process.children(recursive=True)]
         process.terminate()
-        deadline = time.monotonic() + IDLE_STOP_SECONDS
+        deadline = time.monotonic() + seconds(self.services[name]["stop_grace_period"])
         while (left := [member for member in family if is_alive(member)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         return left
@@ -510,6 +509,6 @@ def test_run_goes_from_the_ui_through_the_queue_to_the_code_server_and_its_outpu
 
 
 def test_every_service_ends_by_itself_when_asked(stack: Stack) -> None:
-    """Idle, each service ends on SIGTERM with all that it has started, before compose would kill it."""
+    """Each service ends on SIGTERM with all that it has started, before compose would kill it."""
     for name in ("webserver", "daemon", "code"):  # the last test: the others need what ends here
         assert stack.stop(name) == [], stack.log(name)
