@@ -28,7 +28,7 @@ class CommandContext:
     load_definitions: Callable[[], Definitions]
 
 
-@click.command()
+@click.command(short_help="Bring in what waits, make every stale asset.")
 @click.option("--all", "everything", is_flag=True, help="Also make what is up to date.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
@@ -99,7 +99,7 @@ def _print(report: BuildReport, seconds: float) -> None:
             f"the rest was built; see the run {report.run_id} in the UI, then run `pipelines build` again", err=True
         )
     elif report.made:
-        click.echo(f"{len(report.made)} assets made in {seconds:.1f} s")
+        click.echo(f"{len(report.made)} asset{'s' * (len(report.made) != 1)} made in {seconds:.1f} s")
     else:
         click.echo(f"everything is up to date with position {report.position:,} of the log ({seconds:.1f} s)")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from analytics_pipelines.local.platform import PlatformStatus
 
 
-@click.command()
+@click.command(short_help="Start Postgres and Redis, or attach to them.")
 @click.option("--ui", is_flag=True, help="Start the Dagster UI and the daemon, too.")
 def up(*, ui: bool) -> None:
     """Start Postgres and Redis, or attach to them, and bring the schema up to date."""
@@ -45,7 +45,7 @@ def down() -> None:
     click.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
-@click.command()
+@click.command(short_help="Show the servers; exit code 1 when one is down.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, as_json: bool) -> None:
     """Show the servers; exit code 1 when one that should run does not."""
@@ -61,7 +61,7 @@ def status(*, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
+@click.command(short_help="Print the platform's environment variables.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def env(*, as_json: bool) -> None:
     """Print the platform's environment variables: set -a; eval "$(pipelines env)"; set +a."""
