@@ -25,11 +25,15 @@ _MAY_TAKE_RUNTIME_ROLE = """
 """
 
 
-def migrate(settings: Settings) -> list[str]:
+def migrate(settings: Settings, *, revision: str = "head") -> list[str]:
     """Bring the database of the settings up to date, and return the revisions that were applied now.
 
     Also makes the runtime login of the settings' URL if the server does not know it, lets it take the role
     `pipelines_runtime`, and makes the database of Dagster's own storage.
+
+    Args:
+        settings: which database.
+        revision: up to which revision; an older one only to try what a newer one does to data.
 
     Raises:
         PipelinesError: the server cannot be used, or the admin login lacks a privilege.
@@ -53,7 +57,7 @@ def migrate(settings: Settings) -> list[str]:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
             connection.commit()
             connection.execute(sqlalchemy.text("select pg_advisory_unlock(:lock)"), {"lock": LOCK})
         login, password = connections.runtime_login(settings)
