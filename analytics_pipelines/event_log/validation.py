@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.schemas import VALIDATORS
+from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 # Reactions to an event are ordered after it by the next sequence numbers.
 MOST_SEQUENCE = 2**62
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_KEY_END = re.compile(r'"[ \t\n\r]*:')
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
@@ -80,31 +82,74 @@ def require_tenant(tenant_id: str) -> None:
         )
 
 
-def refusal(event: NewEvent, data: str, latest: datetime | None = None) -> Refusal | None:
+def refusal(event: NewEvent, data: str, latest: datetime | None = None, catalog: Catalog = BUILT_IN) -> Refusal | None:
     """Say why an event may not enter the log, or None.
 
     Args:
         event: the event as sent.
         data: its payload as JSON text.
         latest: no event time may be later; a day from now unless given.
+        catalog: the event types that may be appended.
     """
     wrong = _wrong_envelope(event, datetime.now(UTC) + AHEAD if latest is None else latest)
     if wrong is not None:
         return wrong
-    validator = VALIDATORS.get((event.event_type, event.schema_version))
+    validator = catalog.validators.get((event.event_type, event.schema_version))
     if validator is None:
         return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")
-    if not data.isascii() and not _is_storable(data):
-        return _UNSTORABLE_TEXT
-    if "\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data):
+    if (not data.isascii() and not _is_storable(data)) or (
+        "\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data)
+    ):
         return _UNSTORABLE_TEXT
     try:
-        validator.validate_json(data, strict=True)
+        payload = validator.validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in ("data", *first["loc"]))
         return Refusal("invalid", f"{path}: {first['msg']}")
+    # Each key takes a colon: as many colons as keys at the top, and no object within, means that none was lost.
+    if isinstance(event.data, str) and data.count(":") != len(payload.__pydantic_fields_set__):
+        key = repeated_key(data)
+        if key is not None:
+            return Refusal(
+                "invalid", f"data: the key {key[:100]!r} comes twice in one object; only one could be stored"
+            )
     return None
+
+
+def repeated_key(data: str) -> str | None:
+    """Return a key that comes twice in one object of a JSON text, which would silently lose a value, or None.
+
+    Args:
+        data: valid JSON.
+    """
+    try:
+        # Fewer keys were read than there are places that look like one: some came twice, or a text looks like a key.
+        if len(_KEY_END.findall(data)) == _keys(orjson.loads(data)):
+            return None
+    except ValueError:
+        pass  # a number beyond what orjson reads
+    try:
+        json.loads(data, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    except _RepeatedKeyError as error:
+        return error.args[0]
+    return None
+
+
+class _RepeatedKeyError(Exception):
+    """A key comes twice in one object."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+
+
+def _keys(value: JsonValue) -> int:
+    """Count the keys of all objects."""
+    if isinstance(value, dict):
+        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, (dict, list)))
+    return sum(_keys(item) for item in value if isinstance(item, (dict, list))) if isinstance(value, list) else 0
 
 
 def _wrong_envelope(event: NewEvent, latest: datetime) -> Refusal | None:
