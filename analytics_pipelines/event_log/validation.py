@@ -35,7 +35,6 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 # Reactions to an event are ordered after it by the next sequence numbers.
 MOST_SEQUENCE = 2**62
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_KEY_END = re.compile(r'"[ \t\n\r]*:')
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
@@ -107,8 +106,7 @@ def refusal(event: NewEvent, data: str, latest: datetime | None = None, catalog:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in ("data", *first["loc"]))
         return Refusal("invalid", f"{path}: {first['msg']}")
-    # Each key takes a colon: as many colons as keys at the top, and no object within, means that none was lost.
-    if isinstance(event.data, str) and data.count(":") != len(payload.__pydantic_fields_set__):
+    if isinstance(event.data, str) and _may_repeat_a_key(data, len(payload.__pydantic_fields_set__)):
         key = repeated_key(data)
         if key is not None:
             return Refusal(
@@ -117,20 +115,30 @@ def refusal(event: NewEvent, data: str, latest: datetime | None = None, catalog:
     return None
 
 
+def _may_repeat_a_key(data: str, read: int) -> bool:
+    """Tell most payloads that cannot repeat a key at the cost of counting characters.
+
+    Each key takes a colon. As many colons as keys read at the top: there is no object within, and none was lost.
+    """
+    return data.count(":") != read and (data.count("{") > 1 or _places_of_keys(data) != read)
+
+
 def repeated_key(data: str) -> str | None:
     """Return a key that comes twice in one object of a JSON text, which would silently lose a value, or None.
 
     Args:
-        data: valid JSON.
+        data: the valid text of a JSON object.
     """
+    # A key ends with a quote, perhaps white space, and a colon. As many such places as keys that were read: none was
+    # lost. More places, and some came twice or a text looks like a key.
     try:
-        # Fewer keys were read than there are places that look like one: some came twice, or a text looks like a key.
-        if len(_KEY_END.findall(data)) == _keys(orjson.loads(data)):
-            return None
+        keys = _keys(orjson.loads(data))
     except ValueError:
-        pass  # a number beyond what orjson reads
+        keys = -1  # what orjson does not read, such as a number out of its range
+    if keys == data.count(":") or keys == _places_of_keys(data):
+        return None
     try:
-        json.loads(data, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+        json.loads(data, strict=False, object_pairs_hook=_unique, parse_int=str, parse_float=str)
     except _RepeatedKeyError as error:
         return error.args[0]
     return None
@@ -145,11 +153,17 @@ def _unique(pairs: list[tuple[str, object]]) -> None:
         raise _RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
 
-def _keys(value: JsonValue) -> int:
+def _places_of_keys(data: str) -> int:
+    return data.count('":') + data.count(" :") + data.count("\n:") + data.count("\t:") + data.count("\r:")
+
+
+def _keys(value: dict[str, JsonValue] | list[JsonValue]) -> int:
     """Count the keys of all objects."""
-    if isinstance(value, dict):
-        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, (dict, list)))
-    return sum(_keys(item) for item in value if isinstance(item, (dict, list))) if isinstance(value, list) else 0
+    keys, items = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for item in items:
+        if isinstance(item, (dict, list)):
+            keys += _keys(item)
+    return keys
 
 
 def _wrong_envelope(event: NewEvent, latest: datetime) -> Refusal | None:

@@ -29,7 +29,7 @@ def test_own_types_are_appended_and_their_wrong_payloads_quarantined(database: C
     (tmp_path / "invoice_sent.v1.json").write_text(json.dumps(schema))
     store = EventStore(database, load_catalog(tmp_path))
     assert store.append("shop", "invoice-1", [_sent(1, '{"amount":1.10}')]) == 1
-    with pytest.raises(InvalidEventError, match='data.amount: the value is not of type "number"'):
+    with pytest.raises(InvalidEventError, match=r'data\.amount: the value is not of type "number"'):
         store.append("shop", "invoice-2", [_sent(2, '{"amount":"2"}')])
     result = store.append_batch(
         "shop", [_sent(2, '{"amount":"2"}'), _sent(3, '{"amount":3}'), _sent(4, '{"amount":4}')]
