@@ -105,16 +105,20 @@ class OwnValidator:
         """
         import jsonschema_rs
 
-        _require_json_schema(schema)
-        # What a payload says is masked: the reason for a refusal is kept in the clear. The plain engine for patterns
-        # takes linear time, whatever is sent.
-        self._validator: jsonschema_rs.Draft202012Validator = jsonschema_rs.Draft202012Validator(
-            schema,
-            validate_formats=True,
-            offline=True,
-            mask="the value",
-            pattern_options=jsonschema_rs.RegexOptions(),
-        )
+        try:
+            jsonschema_rs.meta.validate(schema)
+            # What a payload says is masked: the reason for a refusal is kept in the clear. The plain engine for
+            # patterns takes linear time, whatever is sent.
+            self._validator: jsonschema_rs.Draft202012Validator = jsonschema_rs.Draft202012Validator(
+                schema,
+                validate_formats=True,
+                offline=True,
+                mask="the value",
+                pattern_options=jsonschema_rs.RegexOptions(),
+            )
+        except jsonschema_rs.ValidationError as error:
+            path = ".".join(str(part) for part in error.instance_path) or "the schema"
+            raise ValueError(f"{path}: {error.message}") from None
 
     def validate_json(self, data: str, /, *, strict: bool) -> Payload:
         """Return the payload.
@@ -127,16 +131,6 @@ class OwnValidator:
         if error is not None:
             raise _validation_error(error)
         return payload
-
-
-def _require_json_schema(schema: dict[str, Any]) -> None:
-    import jsonschema_rs
-
-    try:
-        jsonschema_rs.meta.validate(schema)
-    except jsonschema_rs.ValidationError as error:
-        path = ".".join(str(part) for part in error.instance_path) or "the schema"
-        raise ValueError(f"{path}: {error.message}") from None
 
 
 def _validation_error(error: jsonschema_rs.ValidationError) -> ValidationError:

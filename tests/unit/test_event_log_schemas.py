@@ -316,11 +316,22 @@ def test_a_file_that_is_wrong_is_one_clear_line(tmp_path: Path, name: str, schem
     assert "\n" not in str(caught.value)
 
 
-def test_a_pattern_cannot_hold_up_the_log() -> None:
-    """A pattern that takes exponential time elsewhere takes none here."""
+def test_no_other_file_is_read(tmp_path: Path) -> None:
+    """A schema that refers to a file beside it is refused, although the file is there and is right."""
+    (tmp_path / "other.json").write_text("{}")
+    folder = _folder(tmp_path / "schemas", {"$ref": (tmp_path / "other.json").as_uri()})
+    with pytest.raises(PipelinesError, match=r"invoice_sent\.v1\.json: .*other\.json"):
+        load_catalog(folder)
+
+
+def test_a_pattern_cannot_hold_up_the_log(tmp_path: Path) -> None:
+    """A pattern that takes exponential time elsewhere takes none here; what would need such an engine is refused."""
     validator = OwnValidator({"properties": {"a": {"pattern": "^(a+)+$"}}})
     with pytest.raises(ValueError, match="does not match"):
         validator.validate_json(json.dumps({"a": "a" * 50_000 + "b"}), strict=True)
+    looking_back = {"properties": {"a": {"pattern": r"^(a+)+\1$"}}}
+    with pytest.raises(PipelinesError, match=r"invoice_sent\.v1\.json: properties\.a\.pattern: .*regex"):
+        load_catalog(_folder(tmp_path, looking_back))
 
 
 # The commands -------------------------------------------------------------------------------------------------------
