@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         """The folder watched by the landing sensor."""
         return self.landing_folder or self.home / "landing"
 
+    @property
+    def schemas(self) -> Path:
+        """The folder of JSON Schemas that make event types of the user's own known."""
+        return self.home / "schemas"
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors
 
+from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import AHEAD, Refusal, json_text, refusal
 
@@ -123,7 +124,7 @@ def chunks(events: Iterable[NewEvent | Malformed]) -> Iterator[list[NewEvent | M
         yield chunk
 
 
-def prepare(chunk: list[NewEvent | Malformed]) -> Prepared:
+def prepare(chunk: list[NewEvent | Malformed], catalog: Catalog = BUILT_IN) -> Prepared:
     """Validate one chunk and write its rows as COPY wants them. No database is touched."""
     prepared = Prepared()
     latest = datetime.now(UTC) + AHEAD
@@ -136,7 +137,7 @@ def prepare(chunk: list[NewEvent | Malformed]) -> Prepared:
         except ValueError as error:
             prepared.refused.append((item, Refusal("invalid", str(error))))
             continue
-        reason = refusal(item, data, latest)
+        reason = refusal(item, data, latest, catalog)
         if reason is None:
             prepared.staged.append((item, _fields(item, data)))
         else:

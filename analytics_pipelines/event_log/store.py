@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare
+from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import json_text, refusal, require_tenant
 
@@ -71,9 +72,10 @@ class InvalidEventError(PipelinesError):
 class EventStore:
     """The log, over a pool of runtime sessions. Safe to share between threads."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        """Take the pool; nothing is read or written yet."""
+    def __init__(self, pool: ConnectionPool, catalog: Catalog = BUILT_IN) -> None:
+        """Take the pool and the event types that may be appended; nothing is read or written yet."""
         self._pool = pool
+        self._catalog = catalog
 
     def append(
         self,
@@ -130,7 +132,7 @@ class EventStore:
             InvalidEventError: an event is not valid, its identity is taken by other content or comes twice.
         """
         require_tenant(tenant_id)
-        arguments = _arguments(tenant_id, events, expected_versions or {})
+        arguments = _arguments(tenant_id, events, expected_versions or {}, self._catalog)
         for attempt in range(1, ATTEMPTS + 1):
             source = self._pool.connection() if connection is None else nullcontext(connection)
             try:
@@ -164,7 +166,7 @@ class EventStore:
         with ThreadPoolExecutor(max_workers=1) as writer:
             writing: Future[BatchResult] | None = None
             for chunk in chunks(events):
-                prepared = prepare(chunk)
+                prepared = prepare(chunk, self._catalog)
                 if writing is not None:
                     result += writing.result()
                 writing = writer.submit(append_prepared, self._pool, tenant_id, prepared)
@@ -219,7 +221,9 @@ class EventStore:
             arguments["after"] = rows[-1]["position"]
 
 
-def _arguments(tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str, int]) -> dict[str, object]:
+def _arguments(
+    tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str, int], catalog: Catalog
+) -> dict[str, object]:
     if not events:
         raise InvalidEventError("there is no event to append")
     identities = Counter((event.source, event.event_id) for event in events)
@@ -239,15 +243,15 @@ def _arguments(tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str
         "moments": [event.occurred_at for event in events],
         "correlation_ids": [event.correlation_id for event in events],
         "causation_ids": [event.causation_id for event in events],
-        "payloads": [_valid(event) for event in events],
+        "payloads": [_valid(event, catalog) for event in events],
     }
 
 
-def _valid(event: NewEvent) -> str:
+def _valid(event: NewEvent, catalog: Catalog) -> str:
     """Return the payload of a valid event as JSON text."""
     try:
         text = json_text(event.data)
-        refused = refusal(event, text)
+        refused = refusal(event, text, catalog=catalog)
     except ValueError as error:
         raise InvalidEventError(_refused(event, str(error))) from None
     if refused is not None:

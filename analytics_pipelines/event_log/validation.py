@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.schemas import VALIDATORS
+from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,31 +81,89 @@ def require_tenant(tenant_id: str) -> None:
         )
 
 
-def refusal(event: NewEvent, data: str, latest: datetime | None = None) -> Refusal | None:
+def refusal(event: NewEvent, data: str, latest: datetime | None = None, catalog: Catalog = BUILT_IN) -> Refusal | None:
     """Say why an event may not enter the log, or None.
 
     Args:
         event: the event as sent.
         data: its payload as JSON text.
         latest: no event time may be later; a day from now unless given.
+        catalog: the event types that may be appended.
     """
     wrong = _wrong_envelope(event, datetime.now(UTC) + AHEAD if latest is None else latest)
     if wrong is not None:
         return wrong
-    validator = VALIDATORS.get((event.event_type, event.schema_version))
+    validator = catalog.validators.get((event.event_type, event.schema_version))
     if validator is None:
         return Refusal("unknown_type", f"type: {event.event_type} version {event.schema_version} is not in the catalog")
-    if not data.isascii() and not _is_storable(data):
-        return _UNSTORABLE_TEXT
-    if "\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data):
+    if (not data.isascii() and not _is_storable(data)) or (
+        "\\u" in data and _UNSTORABLE.search(data) and _hides_unstorable_text(data)
+    ):
         return _UNSTORABLE_TEXT
     try:
-        validator.validate_json(data, strict=True)
+        payload = validator.validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in ("data", *first["loc"]))
         return Refusal("invalid", f"{path}: {first['msg']}")
+    if isinstance(event.data, str) and _may_repeat_a_key(data, len(payload.__pydantic_fields_set__)):
+        key = repeated_key(data)
+        if key is not None:
+            return Refusal(
+                "invalid", f"data: the key {key[:100]!r} comes twice in one object; only one could be stored"
+            )
     return None
+
+
+def _may_repeat_a_key(data: str, read: int) -> bool:
+    """Tell most payloads that cannot repeat a key at the cost of counting characters.
+
+    Each key takes a colon. As many colons as keys read at the top: there is no object within, and none was lost.
+    """
+    return data.count(":") != read and (data.count("{") > 1 or _places_of_keys(data) != read)
+
+
+def repeated_key(data: str) -> str | None:
+    """Return a key that comes twice in one object of a JSON text, which would silently lose a value, or None.
+
+    Args:
+        data: the valid text of a JSON object.
+    """
+    # A key ends with a quote, perhaps white space, and a colon. As many such places as keys that were read: none was
+    # lost. More places, and some came twice or a text looks like a key.
+    try:
+        keys = _keys(orjson.loads(data))
+    except ValueError:
+        keys = -1  # what orjson does not read, such as a number out of its range
+    if keys == data.count(":") or keys == _places_of_keys(data):
+        return None
+    try:
+        json.loads(data, strict=False, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    except _RepeatedKeyError as error:
+        return error.args[0]
+    return None
+
+
+class _RepeatedKeyError(Exception):
+    """A key comes twice in one object."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _RepeatedKeyError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+
+
+def _places_of_keys(data: str) -> int:
+    return data.count('":') + data.count(" :") + data.count("\n:") + data.count("\t:") + data.count("\r:")
+
+
+def _keys(value: dict[str, JsonValue] | list[JsonValue]) -> int:
+    """Count the keys of all objects."""
+    keys, items = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for item in items:
+        if isinstance(item, (dict, list)):
+            keys += _keys(item)
+    return keys
 
 
 def _wrong_envelope(event: NewEvent, latest: datetime) -> Refusal | None:

@@ -1,6 +1,7 @@
 """The catalog of event types: which payload each type and version carries.
 
-Defines `SCHEMAS`, by event type and schema version. A type exists when it stands here; its module holds its meaning.
+Defines `SCHEMAS`, by event type and schema version, and `DOMAINS`. A type exists when it stands here; its module holds
+its meaning. A user's own types, which have a JSON Schema instead of a class, stand in `event_log.catalog`.
 """
 
 from __future__ import annotations
@@ -8,56 +9,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from analytics_pipelines.event_log.schemas import app, crm, sagas, shop
+from analytics_pipelines.event_log.schemas import app, crm, sagas, scoring, shop
 
 if TYPE_CHECKING:
     from analytics_pipelines.event_log.schemas.payload import Payload
 
-
-def _event_type(payload: type[Payload]) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", payload.__name__).lower()
+DOMAINS = {"crm": crm, "shop": shop, "app": app, "scoring": scoring, "sagas": sagas}
 
 
-_VERSION_1: tuple[type[Payload], ...] = (
-    crm.LeadCreated,
-    crm.IntroductionMade,
-    crm.CampaignLaunchRequested,
-    crm.CampaignAudienceSelected,
-    crm.CampaignLaunched,
-    crm.CampaignSent,
-    crm.EmailSent,
-    crm.EmailOpened,
-    crm.EmailClicked,
-    crm.EmailReplied,
-    crm.DealOpened,
-    crm.DealWon,
-    crm.DealLost,
-    shop.CustomerRegistered,
-    shop.ProductAdded,
-    shop.CouponIssued,
-    shop.CouponRedeemed,
-    shop.OrderPlaced,
-    shop.OrderPaid,
-    shop.OrderShipped,
-    shop.OrderDelivered,
-    shop.OrderCancelled,
-    shop.OrderRefunded,
-    app.WorkspaceCreated,
-    app.AgentExecutionCompleted,
-    app.AgentExecutionFailed,
-    app.CreditsGranted,
-    app.CreditsReserved,
-    app.CreditsReleased,
-    app.ExperimentExposed,
-    app.ExperimentConverted,
-    sagas.SagaStarted,
-    sagas.SagaStepCompleted,
-    sagas.SagaStepFailed,
-    sagas.SagaStepCompensated,
-    sagas.SagaCompleted,
-    sagas.SagaCompensated,
-)
+def type_and_version(name: str) -> tuple[str, int]:
+    """Return the event type and schema version that a payload's class name stands for: `LeadScoredV2` is version 2."""
+    parts = re.fullmatch(r"([A-Za-z]+?)(?:V([0-9]+))?", name)
+    if parts is None:
+        raise ValueError(f"{name}: a payload is named by its event, such as LeadScored or LeadScoredV2")
+    words, version = parts.groups(default="1")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", words).lower(), int(version)
 
-SCHEMAS: dict[tuple[str, int], type[Payload]] = {(_event_type(payload), 1): payload for payload in _VERSION_1}
+
+SCHEMAS: dict[tuple[str, int], type[Payload]] = {
+    type_and_version(payload.__name__): payload for domain in DOMAINS.values() for payload in domain.PAYLOADS
+}
 
 VALIDATORS = {key: payload.__pydantic_validator__ for key, payload in SCHEMAS.items()}
