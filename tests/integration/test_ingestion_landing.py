@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.event_log import EventStore, Malformed, NewEvent
+    from analytics_pipelines.ingestion.mapping import Mapping
 
 
 def line(number: int) -> str:
@@ -84,8 +85,8 @@ def test_a_file_that_grows_while_it_is_read_is_taken_again(
     path = put(tmp_path / "shop" / "a.jsonl", line(1))
     read = files.read_events
 
-    def read_and_grow(path: Path) -> Iterator[NewEvent | Malformed]:
-        yield from read(path)
+    def read_and_grow(path: Path, mappings: list[Mapping]) -> Iterator[NewEvent | Malformed]:
+        yield from read(path, mappings)
         put(path, line(1), line(2))
 
     monkeypatch.setattr(files, "read_events", read_and_grow)
