@@ -55,7 +55,9 @@ def saas(platform: Platform) -> MaterializeResult[Any]:
     return sending.result({"saas": ingest_saas(platform.pool)}, simulated=True)
 
 
-@asset(key=["sources", "outbox"], group_name="ingestion", kinds={"postgres"}, owners=["team:analytics"], code_version="1")
+@asset(
+    key=["sources", "outbox"], group_name="ingestion", kinds={"postgres"}, owners=["team:analytics"], code_version="1"
+)
 def outbox(platform: Platform) -> MaterializeResult[Any]:
     """One event per row, for each mapping, of a table into which another application writes what happened.
 
