@@ -1,7 +1,7 @@
 """Jobs that cross rooms.
 
-Defines `lineage` (everything), `landing` and `outbox` (what newly landed files or rows change) and `clean_up` (forgetting old runs). A job
-of one room belongs into that room.
+Defines `lineage` (everything), `landing` and `outbox` (what newly landed files or rows change) and `clean_up`
+(forgetting old runs). A job of one room belongs into that room.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,7 @@
 """The sources as assets: where events come from.
 
-Defines one asset for the landing folder, one for an outbox and one for each tenant of the demo. Each reports what became of what was sent:
-accepted + duplicates + quarantined == sent.
+Defines one asset for the landing folder, one for an outbox and one for each tenant of the demo. Each reports what
+became of what was sent: accepted + duplicates + quarantined == sent.
 """
 
 import time

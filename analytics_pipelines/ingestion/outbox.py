@@ -1,7 +1,7 @@
 """The outbox of another Postgres: a table into which an application writes events in its own transactions.
 
-Defines `ingest_outbox`: what is new in the table goes through a mapping into the log. Why rows are taken in the order of
-their transactions, and only when all earlier transactions have ended, is told in docs/decisions/0008-outbox-source.md.
+Defines `ingest_outbox`: what is new in the table goes through a mapping into the log. Why rows are taken in the order
+of their transactions, and only when all earlier ones have ended, is told in docs/decisions/0008-outbox-source.md.
 """
 
 from __future__ import annotations

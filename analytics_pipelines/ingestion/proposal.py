@@ -20,7 +20,7 @@ from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.event_log.validation import json_text
 from analytics_pipelines.ingestion.cloud_events import looks_like_cloud_event
 from analytics_pipelines.ingestion.files import cannot_be_read, read_events, read_rows
-from analytics_pipelines.ingestion.formats import NEEDS_MAPPING, Row, kind_of
+from analytics_pipelines.ingestion.formats import LONGEST_EVENT, NEEDS_MAPPING, Row, kind_of, open_file
 from analytics_pipelines.ingestion.mapping import Csv, Mapping, map_rows
 from analytics_pipelines.ingestion.values import convert, is_missing, moment, text
 
@@ -40,7 +40,9 @@ _TIME_FORMATS = (
     "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S",
 )  # fmt: skip
 _TYPES: tuple[Type, ...] = ("integer", "decimal", "boolean", "json")
-_PLAUSIBLE_YEARS = range(1970, 2101)
+_PLAUSIBLE_YEARS = range(1900, 2101)
+_PLAUSIBLE_YEARS_OF_NUMBERS = range(1971, 2101)
+_DELIMITERS = ",;\t|"
 
 
 @dataclass
@@ -71,10 +73,11 @@ def dry_run(path: Path, mappings: list[Mapping]) -> DryRun:
     done = DryRun()
     try:
         if not mappings and not _holds_cloud_events(path):
-            rows = list(islice(read_rows(path, Csv()), FIRST_ROWS))
-            mapping = propose([row for row in rows if isinstance(row, Row)], path)
-            written = mapping.model_dump(exclude_defaults=True, exclude_none=True)
-            done.proposed = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+            written = _csv(path)
+            rows = list(islice(read_rows(path, written), FIRST_ROWS))
+            mapping = propose([row for row in rows if isinstance(row, Row)], path, written)
+            declared = mapping.model_dump(exclude_defaults=True, exclude_none=True)
+            done.proposed = yaml.safe_dump(declared, sort_keys=False, allow_unicode=True)
             mappings = [mapping]
         events = list(_first_events(path, mappings, done))
     except (OSError, EOFError) as error:
@@ -88,7 +91,7 @@ def dry_run(path: Path, mappings: list[Mapping]) -> DryRun:
     return done
 
 
-def propose(rows: list[Row], path: Path) -> Mapping:
+def propose(rows: list[Row], path: Path, written: Csv) -> Mapping:
     """Guess a mapping: the time column, the id column, the types, and the nearest type of the catalog.
 
     Raises:
@@ -125,8 +128,19 @@ def propose(rows: list[Row], path: Path) -> Mapping:
             "stream": f"{subject or stem}-{{{identity}}}",
             "occurred_at": {"column": occurred_at, "format": times[occurred_at]},
             "data": data,
+            "csv": written,
         }
     )
+
+
+def _csv(path: Path) -> Csv:
+    """Guess the delimiter: the one that the first row has most of."""
+    if kind_of(path) != "csv":
+        return Csv()
+    with open_file(path) as file:
+        first = file.readline(LONGEST_EVENT).decode("utf-8", "replace")
+    delimiter = max(_DELIMITERS, key=first.count)
+    return Csv() if delimiter == "," else Csv(delimiter=delimiter)
 
 
 def _holds_cloud_events(path: Path) -> bool:
@@ -173,7 +187,8 @@ def _time_format(column: str, values: list[Any]) -> str | None:
             years = {moment(value, time_format, UTC).year for value in present}
         except (ValueError, TypeError):
             continue
-        if all(year in _PLAUSIBLE_YEARS and not (year == 1970 and time_format.startswith("epoch")) for year in years):
+        plausible = _PLAUSIBLE_YEARS_OF_NUMBERS if time_format.startswith("epoch") else _PLAUSIBLE_YEARS
+        if all(year in plausible for year in years):
             return time_format
     return None
 
