@@ -27,7 +27,7 @@ class _Lines:
 
     def __init__(self, file: TextIOWrapper, name: str) -> None:
         self._file = file
-        self._name = name
+        self.name = name
         self._again: deque[str] = deque()
         self.number = 0
         self.taken: list[str] = []
@@ -41,7 +41,7 @@ class _Lines:
             raise StopIteration
         self.number += 1
         if len(line) >= LONGEST_EVENT:
-            raise PipelinesError(f"{self._name}:{self.number}: a line without an end; check that the file is CSV")
+            raise PipelinesError(f"{self.name}:{self.number}: a line without an end; check that the file is CSV")
         self.taken.append(line)
         return line
 
@@ -71,12 +71,15 @@ def csv_rows(
         raise PipelinesError(f"{name}: is UTF-16; write it as UTF-8")
     csv.field_size_limit(LONGEST_FIELD)
     codec = "utf-8-sig" if encoding == "utf-8" else encoding
-    lines = _Lines(TextIOWrapper(file, codec, errors="surrogateescape", newline=""), name)
-    header = list(columns)
+    with TextIOWrapper(file, codec, errors="surrogateescape", newline="") as text:
+        yield from _rows(_Lines(text, name), list(columns), delimiter, encoding)
+
+
+def _rows(lines: _Lines, header: list[str], delimiter: str, encoding: str) -> Iterator[Row | Malformed]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.taken.clear()
-        origin = f"{name}:{lines.number + 1}"
+        origin = f"{lines.name}:{lines.number + 1}"
         try:
             fields = next(reader)
             wrong = None if _is_text(fields) else f"not {encoding}"

@@ -123,17 +123,23 @@ def json_values(file: BinaryIO, name: str) -> Iterator[tuple[bytes, str]]:
         depth += 1 if buffer[position - 1] in b"[{" else -1
         if depth <= 0:
             closes_array = depth < 0
-            piece = buffer[start : position - 1 if closes_array else position].strip(_BLANK)
-            piece = piece.removeprefix(b",").lstrip(_BLANK) if in_array and number else piece
+            piece = _piece(
+                buffer[start : position - 1 if closes_array else position], after_another=in_array and number > 0
+            )
             start = position
             if piece:
                 number += 1
                 yield piece, f"{name}: event {number}"
             if closes_array:
                 in_array, depth = False, 0
-    rest = buffer[start:].strip(_BLANK)
+    rest = _piece(buffer[start:], after_another=in_array and number > 0)
     if rest or in_array:  # the end is missing: what there is of it is no JSON, and is quarantined as such
         yield rest or b"[", f"{name}: event {number + 1}"
+
+
+def _piece(content: bytes, *, after_another: bool) -> bytes:
+    piece = content.strip(_BLANK)
+    return piece.removeprefix(b",").lstrip(_BLANK) if after_another else piece
 
 
 def rows_of_json(pieces: Iterator[tuple[bytes, str]]) -> Iterator[Row | Malformed]:

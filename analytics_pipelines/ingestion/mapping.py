@@ -182,7 +182,10 @@ class Mapping(_Part):
         ]
         named += [(field.column, f"data.{name}") for name, field in self.data.items() if field.column]
         named += [(chosen.column, "filters") for chosen in self.filters]
-        return dict(reversed(named))
+        parts: dict[str, str] = {}
+        for column, part in named:
+            parts.setdefault(column, part)
+        return parts
 
 
 def load_mappings(path: Path) -> list[Mapping]:
