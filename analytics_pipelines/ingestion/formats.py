@@ -84,8 +84,9 @@ def open_file(path: Path) -> BufferedReader:
         import pyarrow as pa
 
         # Of the libraries for it, this one tells a file that was cut off.
-        return BufferedReader(pa.input_stream(str(path), compression="zstd"), READ_BYTES)
-    return path.open("rb", READ_BYTES)
+        unpacked: Any = pa.input_stream(str(path), compression="zstd")
+        return BufferedReader(unpacked, READ_BYTES)
+    return path.open("rb")
 
 
 def lines(file: BinaryIO, name: str) -> Iterator[tuple[bytes, str]]:
@@ -174,13 +175,18 @@ def parquet_rows(path: Path) -> Generator[Row]:
         try:
             with parquet.ParquetFile(unpacked if packed else path) as file:
                 for batch in file.iter_batches(batch_size=PARQUET_ROWS):
-                    for values in batch.to_pylist():
+                    rows: list[dict[str, Any]] = batch.to_pylist()
+                    for values in rows:
                         number += 1
                         yield Row(values, None, f"{path.name}: row {number}")
         except pa.ArrowException as error:
             raise PipelinesError(
-                f"{path}: row {number + 1}: {str(error).splitlines()[0]}; check the file and send it again"
+                f"{path}: row {number + 1}: {_first_line(error)}; check the file and send it again"
             ) from None
+
+
+def _first_line(error: object) -> str:
+    return str(error).split("\n", 1)[0]
 
 
 def _too_long(origin: str) -> PipelinesError:

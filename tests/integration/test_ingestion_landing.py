@@ -202,7 +202,7 @@ def test_files_of_unknown_kinds_are_named(tmp_path: Path, database: ConnectionPo
 def test_an_event_that_is_not_accounted_for_fails_the_source(
     tmp_path: Path, database: ConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """accepted + duplicates + quarantined is compared with what was read; the file is not remembered as ingested."""
+    """Accepted + duplicates + quarantined is what was read, or the file is not remembered as ingested."""
     append = EventStore.append_batch
 
     def lose_one(store: EventStore, tenant_id: str, events: Iterable[NewEvent | Malformed]) -> BatchResult:

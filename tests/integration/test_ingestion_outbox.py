@@ -217,7 +217,7 @@ def test_a_backlog_is_taken_in_pieces(
 def test_a_table_restored_elsewhere_is_read_from_its_beginning(
     source: tuple[str, Outbox], database: ConnectionPool
 ) -> None:
-    """Transaction ids of another incarnation say nothing: all rows are read again, those that are known as duplicates."""
+    """Transaction ids of another incarnation say nothing: all rows are read again, known ones as duplicates."""
     url, outbox = source
     put(url, "1")
     ingest_outbox(database, outbox)
