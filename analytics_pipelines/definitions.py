@@ -16,6 +16,7 @@ from analytics_pipelines.forecasting import checks as forecasting_checks
 from analytics_pipelines.graph import assets as graph
 from analytics_pipelines.graph import checks as graph_checks
 from analytics_pipelines.ingestion import assets as ingestion
+from analytics_pipelines.ingestion import checks as ingestion_checks
 from analytics_pipelines.read_models import assets as read_models
 from analytics_pipelines.read_models import checks as read_models_checks
 from analytics_pipelines.resources import Platform
@@ -26,7 +27,13 @@ from analytics_pipelines.sagas import sensors as sagas_sensors
 from analytics_pipelines.settings import load_settings
 from analytics_pipelines.warehouse import assets as warehouse
 
-sources = [*ingestion.SOURCES, *(ingestion.DEMO_SOURCES if load_settings().demo else [])]
+settings = load_settings()
+has_outbox = settings.outbox_url is not None
+sources = [
+    *ingestion.SOURCES,
+    *(ingestion.OUTBOX_SOURCES if has_outbox else []),
+    *(ingestion.DEMO_SOURCES if settings.demo else []),
+]
 
 defs = Definitions(
     assets=[
@@ -40,6 +47,7 @@ defs = Definitions(
         *sagas.ASSETS,
     ],
     asset_checks=[
+        *ingestion_checks.CHECKS,
         *event_log_checks.CHECKS,
         *read_models_checks.CHECKS,
         *graph_checks.CHECKS,
@@ -47,9 +55,13 @@ defs = Definitions(
         *features_checks.CHECKS,
         *sagas_checks.CHECKS,
     ],
-    jobs=[*automation_jobs.JOBS, *sagas_jobs.JOBS],
+    jobs=[*automation_jobs.JOBS, *(automation_jobs.OUTBOX_JOBS if has_outbox else []), *sagas_jobs.JOBS],
     schedules=schedules.SCHEDULES,
-    sensors=[*automation_sensors.SENSORS, *sagas_sensors.SENSORS],
+    sensors=[
+        *automation_sensors.SENSORS,
+        *(automation_sensors.OUTBOX_SENSORS if has_outbox else []),
+        *sagas_sensors.SENSORS,
+    ],
     resources={"platform": Platform()},
     executor=in_process_executor,
 )

@@ -55,6 +55,13 @@ class Settings(BaseSettings):
         demo: whether the demo tenants `grocer` and `saas` are part of the lineage.
         ui_port: the port of the Dagster UI on 127.0.0.1.
         pool_size: the most connections one process opens.
+        outbox_url: another Postgres, whose outbox table is read; a login that may read that table suffices.
+        outbox_table: the table, with its schema if it is not found without.
+        outbox_mapping: the mapping file that makes events of its rows.
+        outbox_tenant: whose events they are.
+        outbox_id_column: the column that tells its rows apart and orders those of one transaction.
+        outbox_transaction_column: a column of type xid8 with the default pg_current_xact_id(); with an index on it and
+            the id column large tables are read quickly. The system column xmin unless given.
     """
 
     model_config = SettingsConfigDict(env_prefix="PIPELINES_", extra="ignore")
@@ -67,13 +74,19 @@ class Settings(BaseSettings):
     demo: bool = True
     ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
     pool_size: Annotated[int, Field(ge=2, le=100)] = 4
+    outbox_url: SecretStr | None = None
+    outbox_table: str = "outbox"
+    outbox_mapping: Path | None = None
+    outbox_tenant: str | None = None
+    outbox_id_column: str = "id"
+    outbox_transaction_column: str | None = None
 
-    @field_validator("home", "landing_folder")
+    @field_validator("home", "landing_folder", "outbox_mapping")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
 
-    @field_validator("database_url", "admin_database_url")
+    @field_validator("database_url", "admin_database_url", "outbox_url")
     @classmethod
     def _postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not _is_clear(url.get_secret_value(), ("postgresql", "postgres")):

@@ -120,7 +120,7 @@ def _choose(
     from analytics_pipelines import progress
     from analytics_pipelines.automation.plan import News, in_order, stale
     from analytics_pipelines.event_log import EventStore
-    from analytics_pipelines.ingestion import demo, landing
+    from analytics_pipelines.ingestion import demo, landing, outbox
 
     nodes = _nodes(defs)
     last = instance.get_runs(RunsFilter(job_name="lineage"), limit=1)
@@ -130,6 +130,8 @@ def _choose(
     sources = {f"sources/{tenant}" for tenant in (demo.missing(pool) if settings.demo else [])}
     if any(True for _ in landing.waiting(settings.landing)):
         sources.add("sources/landing")
+    if settings.outbox_url is not None and outbox.has_news(pool, outbox.configured(settings)):
+        sources.add("sources/outbox")
     up_to = EventStore(pool).settled_position()
     with pool.connection() as connection:
         news = News(

@@ -1,7 +1,7 @@
 """Jobs that cross rooms.
 
-Defines `lineage` (everything), `landing` (what newly landed files change) and `clean_up` (forgetting old runs). A job
-of one room belongs into that room.
+Defines `lineage` (everything), `landing` and `outbox` (what newly landed files or rows change) and `clean_up`
+(forgetting old runs). A job of one room belongs into that room.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,14 @@ landing = define_asset_job(
     tags={**WRITES_LINEAGE, MAX_RUNTIME_SECONDS_TAG: "3600"},
 )
 
+outbox = define_asset_job(
+    "outbox",
+    selection=AssetSelection.assets(AssetKey(["sources", "outbox"])).downstream(),
+    description="Ingest what is new in the outbox and build everything that derives from it.",
+    executor_def=in_process_executor,
+    tags={**WRITES_LINEAGE, MAX_RUNTIME_SECONDS_TAG: "3600"},
+)
+
 
 @op(description=f"Remove runs, with their event logs, that ended more than {KEPT_DAYS} days ago.")
 def remove_old_runs(context: OpExecutionContext) -> int:
@@ -64,3 +72,5 @@ def clean_up() -> None:
 
 
 JOBS = [lineage, landing, clean_up]
+OUTBOX_JOBS = [outbox]
+"""Only where an outbox is configured."""

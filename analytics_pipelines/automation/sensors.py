@@ -1,6 +1,7 @@
 """Sensors of jobs that cross rooms.
 
-Defines the one that watches the landing folder, whose job builds every room, and the one that looks after dead runs.
+Defines those that watch the landing folder and the outbox, whose jobs build every room, and the one that looks after
+dead runs.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dagster import (
     sensor,
 )
 
-from analytics_pipelines.automation.jobs import landing
+from analytics_pipelines.automation.jobs import landing, outbox
 from analytics_pipelines.resources import Platform
 
 _UNFINISHED = [
@@ -51,6 +52,26 @@ def landing_folder(context: SensorEvaluationContext, platform: Platform) -> Iter
 
 
 @sensor(
+    name="outbox_table",
+    job=outbox,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Starts the job outbox when the outbox has rows that are settled and new.",
+)
+def outbox_table(context: SensorEvaluationContext, platform: Platform) -> Iterator[RunRequest | SkipReason]:
+    """Ask for a run while rows wait, one at a time."""
+    from analytics_pipelines.ingestion.outbox import configured, has_news
+
+    source = configured(platform.settings)
+    if not has_news(platform.pool, source):
+        yield SkipReason(f"nothing new in {source.name}")
+    elif context.instance.get_runs(RunsFilter(job_name=outbox.name, statuses=_UNFINISHED), limit=1):
+        yield SkipReason("rows wait; a run is on its way")
+    else:
+        yield RunRequest()
+
+
+@sensor(
     name="dead_runs",
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
@@ -64,3 +85,5 @@ def dead_runs(context: SensorEvaluationContext) -> SkipReason:
 
 
 SENSORS = [landing_folder, dead_runs]
+OUTBOX_SENSORS = [outbox_table]
+"""Only where an outbox is configured."""

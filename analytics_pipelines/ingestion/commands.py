@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from analytics_pipelines.errors import PipelinesError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from analytics_pipelines.event_log import BatchResult
+
+STANDARD_INPUT = Path("-")
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option("--tenant", required=True, help="Whose events they are.")
+@click.option(
+    "--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML: how rows become events."
+)
+@click.option("--dry-run", is_flag=True, help="Read the first rows, say what would become of them, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def ingest(paths: tuple[Path, ...], tenant: str, *, as_json: bool) -> None:
-    """Append files of CloudEvents to the log.
+def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    """Append files of events to the log.
 
-    The files are JSON Lines (.jsonl, .ndjson, also .gz). What was sent before changes nothing. What is refused is kept
-    in event_log.quarantine with the reason, and is no failure of the command.
+    CloudEvents are read from JSON (.json: one or an array; .jsonl, .ndjson: one a line); plain JSON, .csv, .tsv and
+    .parquet with --mapping, which --dry-run proposes. Each also as .gz or .zst; `-` reads JSON Lines of CloudEvents
+    from standard input. What was sent before changes nothing. What is refused is kept in event_log.quarantine with the
+    reason, and is no failure of the command.
     """
+    if dry_run:
+        _dry_run(paths, mapping, as_json=as_json)
+        return
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import BatchResult
+    from analytics_pipelines.ingestion.cloud_events import parse_event
     from analytics_pipelines.ingestion.files import ingest_file
+    from analytics_pipelines.ingestion.formats import lines
+    from analytics_pipelines.ingestion.once import append_counted
     from analytics_pipelines.settings import load_settings
 
     started = time.perf_counter()
     result = BatchResult()
-    with open_pool(load_settings()) as pool:
+    with open_pool(load_settings()) as pool, _progress() as show:
         for path in paths:
-            result += ingest_file(pool, tenant, path)
-    _report(result, time.perf_counter() - started, as_json=as_json)
+            if path == STANDARD_INPUT:
+                sent = (parse_event(*line) for line in lines(sys.stdin.buffer, "standard input"))
+                result += append_counted(pool, tenant, sent, "standard input", partial(show, "standard input"))
+            else:
+                result += ingest_file(pool, tenant, path, mapping, partial(show, path.name))
+    _report(result, time.perf_counter() - started, tenant, as_json=as_json)
 
 
 @click.command()
@@ -51,17 +78,56 @@ def simulate(events: int, seed: int, tenant: str, *, as_json: bool) -> None:
     started = time.perf_counter()
     with open_pool(load_settings()) as pool:
         result = EventStore(pool).append_batch(tenant, simulated(events, seed))
-    _report(result, time.perf_counter() - started, as_json=as_json)
+    _report(result, time.perf_counter() - started, tenant, as_json=as_json)
 
 
-def _report(result: BatchResult, seconds: float, *, as_json: bool) -> None:
+def _report(result: BatchResult, seconds: float, tenant: str, *, as_json: bool) -> None:
     counts = {"accepted": result.accepted, "duplicates": result.duplicates, "quarantined": result.quarantined}
     if as_json:
         click.echo(json.dumps({**counts, "seconds": round(seconds, 3)}))
         return
     click.echo(", ".join(f"{count:,} {name}" for name, count in counts.items()) + f" in {seconds:.1f} s")
     if result.quarantined:
-        click.echo("why: select kind, reason, origin from event_log.quarantine", err=True)
+        click.echo(f"why: pipelines quarantine list --tenant {tenant}", err=True)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[str, int], None]]:
+    """Show on a terminal how many events were read."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda name, events: None  # noqa: ARG005 - nobody looks
+        return
+    with console.status("reading") as status:
+        yield lambda name, events: status.update(f"{name}: {events:,} events read")
+
+
+def _dry_run(paths: tuple[Path, ...], mapping: Path | None, *, as_json: bool) -> None:
+    from analytics_pipelines.ingestion.mapping import load_mappings
+    from analytics_pipelines.ingestion.proposal import dry_run
+
+    mappings = [] if mapping is None else load_mappings(mapping)
+    for path in paths:
+        if path == STANDARD_INPUT:
+            raise PipelinesError("-: standard input can be read only once; give a file to --dry-run")
+        done = dry_run(path, mappings)
+        if as_json:
+            click.echo(json.dumps({"path": str(path), **vars(done)}))
+            continue
+        if done.proposed is not None:
+            click.echo(f"# a mapping for {path.name}: correct it, above all event_type, and give it with --mapping")
+            click.echo(done.proposed)
+        events = sum(done.events.values())
+        refused = sum(done.refused.values())
+        click.echo(f"# {path.name}: of the first {done.rows:,} rows {events:,} would be accepted, {refused:,} refused")
+        for event_type, count in sorted(done.events.items()):
+            click.echo(f"#   {count:,} {event_type}")
+        for event in done.first:
+            click.echo(f"#   {json.dumps(event, ensure_ascii=False)}")
+        for reason, count in done.refused.most_common(10):
+            click.echo(f"#   {count:,} refused: {reason}")
 
 
 COMMANDS = [ingest, simulate]

@@ -1,164 +1,139 @@
 """Files of events, from outside into the log.
 
-Defines how JSON Lines of CloudEvents 1.0 are read (one event a line, `.jsonl`, `.ndjson`, also `.gz`) and how a file is
-ingested exactly once by its content. A line that is no event is quarantined with the reason; it never stops the file.
+Defines how a file becomes events, whatever its kind, and how it is ingested exactly once by its content. What is no
+event is quarantined with the reason; it never stops the file.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import zlib
-from collections import Counter
-from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import BatchResult, Malformed, NewEvent
+from analytics_pipelines.ingestion.cloud_events import parse_event
+from analytics_pipelines.ingestion.csv_rows import csv_rows
+from analytics_pipelines.ingestion.formats import (
+    NEEDS_MAPPING,
+    SUFFIXES,
+    Row,
+    json_values,
+    kind_of,
+    lines,
+    open_file,
+    parquet_rows,
+    rows_of_json,
+)
+from analytics_pipelines.ingestion.mapping import Csv, Mapping, load_mappings, map_rows
 from analytics_pipelines.ingestion.once import append_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from io import BufferedIOBase
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from psycopg_pool import ConnectionPool
 
-    _Json = dict[str, Any] | list[Any] | str | Decimal | int | None
+    from analytics_pipelines.event_log import BatchResult, Malformed, NewEvent
 
-SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-SAFE_DIGITS = 18
-_REQUIRED = ("id", "source", "type", "subject", "time", "data")
-
-
-def ingest_file(pool: ConnectionPool, tenant_id: str, path: Path) -> BatchResult:
-    """Append the events of one file to the log, and remember the file by its content.
-
-    A file whose content was ingested before, under any name, changes nothing: all its events count as duplicates.
-
-    Raises:
-        PipelinesError: the file cannot be read or is of no known kind.
-    """
-    if not path.name.endswith(SUFFIXES):
-        raise PipelinesError(f"{path}: not a kind of file that is read here; give one of {', '.join(SUFFIXES)}")
-    try:
-        digest = _digest(path)
-        return append_once(pool, tenant_id, digest, path.name, _unchanged(path, digest))
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PipelinesError(f"{path}: cannot be read: {reason}; check the file and send it again") from None
+__all__ = ["SUFFIXES", "FileChangedError", "ingest_file", "parse_event", "read_events", "read_rows"]
 
 
 class FileChangedError(PipelinesError):
     """A file was written to while it was read; what it holds in the end is not known yet."""
 
 
-def _unchanged(path: Path, digest: str) -> Iterator[NewEvent | Malformed]:
-    """Yield the events of a file, and refuse to call it read if it is another one by then."""
-    yield from read_events(path)
-    if _digest(path) != digest:
-        raise FileChangedError(f"{path}: was written to while it was read; send it again when it is complete")
+def ingest_file(
+    pool: ConnectionPool,
+    tenant_id: str,
+    path: Path,
+    mapping: Path | None = None,
+    show: Callable[[int], None] | None = None,
+) -> BatchResult:
+    """Append the events of one file to the log, and remember the file by its content.
 
-
-def read_events(path: Path) -> Iterator[NewEvent | Malformed]:
-    """Yield what each line of a file holds: an event, or why it is none. Empty lines are passed over."""
-    with _open(path) as lines:
-        for number, line in enumerate(lines, 1):
-            content = line.strip()
-            if content:
-                yield parse_event(content, f"{path.name}:{number}")
-
-
-def parse_event(content: bytes, origin: str) -> NewEvent | Malformed:
-    """Read one CloudEvents 1.0 JSON object; numbers keep every digit, duplicate keys are refused.
+    A file whose content was ingested before with the same mapping, under any name, changes nothing: all its events
+    count as duplicates.
 
     Args:
-        content: the object's bytes, UTF-8.
-        origin: where it stands, for the quarantine.
+        pool: runtime sessions.
+        tenant_id: whose events they are.
+        path: the file.
+        mapping: the mapping file; needed for CSV and Parquet, and makes plain objects of JSON.
+        show: is told now and then how many events were read.
+
+    Raises:
+        PipelinesError: the file or the mapping cannot be read, or is of no known kind.
     """
+    mappings = _mappings(path, mapping)
     try:
-        sent = json.loads(
-            content, object_pairs_hook=_unique, parse_int=_whole, parse_float=Decimal, parse_constant=_refuse_constant
+        digest = _digest(path)
+        # The same file through another mapping is other events.
+        known_as = digest if mapping is None else hashlib.sha256(digest.encode() + mapping.read_bytes()).hexdigest()
+        return append_once(pool, tenant_id, known_as, path.name, _unchanged(path, digest, mappings), show)
+    except (OSError, EOFError, zlib.error) as error:
+        raise cannot_be_read(path, error) from None
+
+
+def read_events(path: Path, mappings: list[Mapping] | None = None) -> Iterator[NewEvent | Malformed]:
+    """Yield what a file holds, one after the other: an event, or why it is none.
+
+    Args:
+        path: the file.
+        mappings: how its rows become events; CloudEvents need none.
+    """
+    if mappings:
+        yield from map_rows(read_rows(path, mappings[0].csv), mappings, every_column=kind_of(path) in NEEDS_MAPPING)
+        return
+    read = lines if kind_of(path) == "lines" else json_values
+    with open_file(path) as file:
+        for content, origin in read(file, path.name):
+            yield parse_event(content, origin)
+
+
+def read_rows(path: Path, written: Csv) -> Iterator[Row | Malformed]:
+    """Yield the rows of a table, or the plain objects of JSON.
+
+    Args:
+        path: the file.
+        written: how it is written if it is CSV.
+    """
+    kind = kind_of(path)
+    if kind == "parquet":
+        yield from parquet_rows(path)
+        return
+    with open_file(path) as file:
+        if kind == "csv":
+            delimiter = written.delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+            yield from csv_rows(
+                file, path.name, delimiter=delimiter, encoding=written.encoding, columns=written.columns
+            )
+        else:
+            yield from rows_of_json((lines if kind == "lines" else json_values)(file, path.name))
+
+
+def cannot_be_read(path: Path, error: Exception) -> PipelinesError:
+    """Say in one line that a file is broken or cannot be opened."""
+    reason = getattr(error, "strerror", None) or error
+    return PipelinesError(f"{path}: cannot be read: {reason}; check the file and send it again")
+
+
+def _mappings(path: Path, mapping: Path | None) -> list[Mapping]:
+    kind = kind_of(path)
+    if mapping is not None:
+        return load_mappings(mapping)
+    if kind in NEEDS_MAPPING:
+        raise PipelinesError(
+            f"{path}: rows become events by a mapping; `pipelines ingest {path.name} --dry-run` proposes one, give it "
+            "with --mapping"
         )
-        return replace(_event(sent), origin=origin, raw=content)
-    except (ValueError, RecursionError) as error:
-        return Malformed(content, str(error) or "nested too deeply", origin)
+    return []
 
 
-def _event(sent: _Json) -> NewEvent:
-    if not isinstance(sent, dict):
-        raise ValueError("a JSON object is needed")  # noqa: TRY004 - wrong input, not a wrong call
-    missing = [name for name in _REQUIRED if name not in sent]
-    if missing:
-        raise ValueError(f"{', '.join(missing)}: missing")
-    for name in ("id", "source", "type", "subject", "time"):
-        if not isinstance(sent[name], str):
-            raise ValueError(f"{name}: a text is needed")  # noqa: TRY004 - wrong input, not a wrong call
-    data: _Json = sent["data"]
-    if not isinstance(data, dict):
-        raise ValueError("data: a JSON object is needed")  # noqa: TRY004 - the same
-    return NewEvent(
-        source=sent["source"],
-        event_id=sent["id"],
-        stream_id=sent["subject"],
-        event_type=sent["type"],
-        occurred_at=_time(sent["time"]),
-        data=data,
-        schema_version=_integer(sent, "dataschemaversion", 1),
-        sequence=_integer(sent, "sequence", 0),
-        correlation_id=_optional_text(sent, "correlationid"),
-        causation_id=_optional_text(sent, "causationid"),
-    )
-
-
-def _time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"time: {text!r} is no RFC 3339 time such as 2017-06-01T12:00:00Z") from None
-
-
-def _integer(sent: dict[str, Any], name: str, default: int) -> int:
-    value = sent.get(name, default)
-    is_whole = isinstance(value, int | str) or (isinstance(value, Decimal) and value == value.to_integral_value())
-    try:
-        number = int(value) if is_whole and not isinstance(value, bool) else None
-    except ValueError:
-        number = None
-    if number is None or not -(2**63) <= number < 2**63:
-        raise ValueError(f"{name}: a whole number is needed")
-    return number
-
-
-def _optional_text(sent: dict[str, Any], name: str) -> str | None:
-    value = sent.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{name}: a text is needed")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice}: given twice in one object")
-    return unique
-
-
-def _whole(digits: str) -> int | Decimal:
-    """Read a whole number; one beyond 64 bits as a decimal, which the log's JSON writer keeps exactly."""
-    return int(digits) if len(digits) <= SAFE_DIGITS else Decimal(digits)
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _open(path: Path) -> BufferedIOBase:
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+def _unchanged(path: Path, digest: str, mappings: list[Mapping]) -> Iterator[NewEvent | Malformed]:
+    """Yield the events of a file, and refuse to call it read if it is another one by then."""
+    yield from read_events(path, mappings)
+    if _digest(path) != digest:
+        raise FileChangedError(f"{path}: was written to while it was read; send it again when it is complete")
 
 
 def _digest(path: Path) -> str:

@@ -1,7 +1,8 @@
 """The landing folder: what is put there is ingested, once.
 
 Defines which files wait, and what becomes of them. `<landing>/<tenant>/<file>` is ingested for that tenant and then
-moved to `done/` beside it, or to `failed/` with the reason in a file of its own.
+moved to `done/` beside it, or to `failed/` with the reason in a file of its own. Rows become events by
+`<file>.mapping.yaml` beside the file, those of CSV and Parquet also by `<landing>/<tenant>/mapping.yaml`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult
-from analytics_pipelines.ingestion.files import SUFFIXES, FileChangedError, ingest_file
+from analytics_pipelines.ingestion.files import FileChangedError, ingest_file
+from analytics_pipelines.ingestion.formats import NEEDS_MAPPING, SUFFIXES, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,17 +22,27 @@ if TYPE_CHECKING:
 
     from psycopg_pool import ConnectionPool
 
+MAPPING = "mapping.yaml"
+REASON = ".reason.txt"
 QUIET_SECONDS = 5.0
 """A file that was written to this recently may not be complete yet."""
 
 
 @dataclass
 class Landed:
-    """What one look into the folder brought: events by tenant, and the files that failed with the reason."""
+    """What one look into the folder brought.
+
+    Attributes:
+        events: what became of the events, by tenant.
+        files: how many files were taken.
+        failed: the files that could not be read, with the reason.
+        ignored: files of kinds that are not read here; they stay where they are.
+    """
 
     events: dict[str, BatchResult] = field(default_factory=dict)
     files: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
 
 
 def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -38,23 +50,47 @@ def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
 
     Hidden files, files of other kinds (a half-sent `orders.jsonl.part`) and files still being written are left alone.
     """
+    newest = time.time() - QUIET_SECONDS
+    for tenant_id, path in _files(folder):
+        if path.name.endswith(SUFFIXES) and _written_at(path) <= newest:
+            yield tenant_id, path
+
+
+def ignored(folder: Path) -> list[str]:
+    """Return the files of kinds that are not read here."""
+    return [
+        f"{tenant_id}/{path.name}"
+        for tenant_id, path in _files(folder)
+        if not path.name.endswith(SUFFIXES) and path.name != MAPPING and not path.name.endswith(f".{MAPPING}")
+    ]
+
+
+def failed(folder: Path) -> dict[str, str]:
+    """Return the files that could not be read and were not taken away since, with the reason."""
+    reasons = sorted(folder.glob(f"*/failed/*{REASON}")) if folder.is_dir() else []
+    return {
+        f"{path.parent.parent.name}/failed/{path.name.removesuffix(REASON)}": path.read_text(encoding="utf-8").strip()
+        for path in reasons
+        if path.with_name(path.name.removesuffix(REASON)).exists()
+    }
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
         return
-    newest = time.time() - QUIET_SECONDS
     for tenant in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for path in sorted(tenant.iterdir()):
-            is_ours = not path.name.startswith(".") and path.name.endswith(SUFFIXES)
-            if is_ours and path.is_file() and _written_at(path) <= newest:
+            if not path.name.startswith(".") and path.is_file():
                 yield tenant.name, path
 
 
 def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
     """Ingest every file that waits and move it out of the way; a file that fails does not stop the others."""
-    landed = Landed()
+    landed = Landed(ignored=ignored(folder))
     for tenant_id, path in waiting(folder):
         written_at = _written_at(path)
         try:
-            result = ingest_file(pool, tenant_id, path)
+            result = ingest_file(pool, tenant_id, path, _mapping_of(path))
         except FileChangedError:
             continue  # still being written: it is looked at again, and what was taken already is known by then
         except PipelinesError as error:
@@ -63,7 +99,7 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
             landed.files += 1
             landed.failed[f"{tenant_id}/{path.name}"] = str(error)
             moved = _move(path, "failed")
-            moved.with_name(moved.name + ".reason.txt").write_text(f"{error}\n", encoding="utf-8")
+            moved.with_name(moved.name + REASON).write_text(f"{error}\n", encoding="utf-8")
         else:
             landed.files += 1
             landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
@@ -79,7 +115,16 @@ def _written_at(path: Path) -> float:
         return float("inf")
 
 
+def _mapping_of(path: Path) -> Path | None:
+    own = path.with_name(f"{path.name}.{MAPPING}")
+    if own.exists():
+        return own
+    of_tenant = path.with_name(MAPPING)
+    return of_tenant if kind_of(path) in NEEDS_MAPPING and of_tenant.exists() else None
+
+
 def _move(path: Path, name: str) -> Path:
+    """Move a file, with the mapping of its own, into a folder beside it."""
     folder = path.parent / name
     folder.mkdir(exist_ok=True)
     target = folder / path.name
@@ -87,4 +132,7 @@ def _move(path: Path, name: str) -> Path:
     while target.exists():  # an earlier file of the same name keeps its place
         number += 1
         target = folder / f"{number}-{path.name}"
+    own = path.with_name(f"{path.name}.{MAPPING}")
+    if own.exists():
+        own.rename(target.with_name(f"{target.name}.{MAPPING}"))
     return path.rename(target)

@@ -8,30 +8,77 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult, EventStore, Malformed, NewEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from psycopg_pool import ConnectionPool
 
 
-def append_once(
-    pool: ConnectionPool, tenant_id: str, digest: str, name: str, events: Iterable[NewEvent | Malformed]
+SHOWN_EVERY = 1_000
+
+
+class LostEventError(PipelinesError):
+    """Fewer or more events were accounted for than were sent."""
+
+
+def append_once(  # noqa: PLR0913, PLR0917 - a source is known by name and digest
+    pool: ConnectionPool,
+    tenant_id: str,
+    digest: str,
+    name: str,
+    events: Iterable[NewEvent | Malformed],
+    show: Callable[[int], None] | None = None,
 ) -> BatchResult:
     """Append the events of a source, and remember the source by its digest.
 
     A source that was ingested to its end before is not read: all its accepted events count as duplicates.
+
+    Raises:
+        LostEventError: accepted + duplicates + quarantined is not what was sent.
     """
     known = remembered(pool, tenant_id, digest)
     if known is not None:
         return BatchResult(0, known.accepted + known.duplicates, known.quarantined)
-    result = EventStore(pool).append_batch(tenant_id, events)
+    result = append_counted(pool, tenant_id, events, name, show)
     with pool.connection() as connection:
         connection.execute(
             "insert into event_log.files (tenant_id, digest, name, accepted, duplicates, quarantined) "
             "values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
             [tenant_id, digest, name, result.accepted, result.duplicates, result.quarantined],
+        )
+    return result
+
+
+def append_counted(
+    pool: ConnectionPool,
+    tenant_id: str,
+    events: Iterable[NewEvent | Malformed],
+    name: str,
+    show: Callable[[int], None] | None = None,
+) -> BatchResult:
+    """Append the events of a source, and make sure that every one of them is accounted for.
+
+    Raises:
+        LostEventError: accepted + duplicates + quarantined is not what was sent.
+    """
+    sent = 0
+
+    def counted() -> Iterator[NewEvent | Malformed]:
+        nonlocal sent
+        for event in events:
+            sent += 1
+            if show is not None and sent % SHOWN_EVERY == 0:
+                show(sent)
+            yield event
+
+    result = EventStore(pool).append_batch(tenant_id, counted())
+    if result.sent != sent:
+        raise LostEventError(
+            f"{name}: {sent} events were sent and {result.sent} accounted for (accepted + duplicates + quarantined); "
+            "send it again and report this"
         )
     return result
 
@@ -44,3 +91,24 @@ def remembered(pool: ConnectionPool, tenant_id: str, digest: str) -> BatchResult
             [tenant_id, digest],
         ).fetchone()
     return None if row is None else BatchResult(*row)
+
+
+def watermarks(pool: ConnectionPool, tenants: Iterable[str], after: int, up_to: int) -> dict[str, str | None]:
+    """Return each tenant's newest event time (UTC, ISO 8601) at a position, given what was appended since another.
+
+    The watermark of the newest pin before is taken as known; only what came after it is looked at.
+    """
+    with pool.connection() as connection:
+        rows = connection.execute(
+            """
+            select tenant.tenant_id, greatest(
+                (select w.watermark from progress.watermarks as w
+                 where w.tenant_id = tenant.tenant_id and w.position <= %(up_to)s order by w.position desc limit 1),
+                (select max(e.occurred_at) from event_log.events as e
+                 where e.tenant_id = tenant.tenant_id and e.position > %(after)s and e.position <= %(up_to)s)
+            )
+            from unnest(%(tenants)s::text[]) as tenant (tenant_id)
+            """,
+            {"tenants": sorted(tenants), "after": after, "up_to": up_to},
+        ).fetchall()
+    return {tenant_id: None if newest is None else newest.isoformat() for tenant_id, newest in rows}

@@ -5,23 +5,36 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
+from dagster import AssetCheckSeverity, Definitions
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import BatchResult, EventStore
 from analytics_pipelines.ingestion import files
+from analytics_pipelines.ingestion.assets import landing as landing_asset
+from analytics_pipelines.ingestion.checks import CHECKS
+from analytics_pipelines.ingestion.commands import ingest
 from analytics_pipelines.ingestion.files import ingest_file
 from analytics_pipelines.ingestion.landing import ingest_waiting, waiting
+from analytics_pipelines.resources import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from dagster import DagsterInstance
     from psycopg_pool import ConnectionPool
 
-    from analytics_pipelines.event_log import EventStore, Malformed, NewEvent
+    from analytics_pipelines.event_log import Malformed, NewEvent
+    from analytics_pipelines.ingestion.mapping import Mapping
+    from analytics_pipelines.settings import Settings
 
 
 def line(number: int) -> str:
@@ -84,8 +97,8 @@ def test_a_file_that_grows_while_it_is_read_is_taken_again(
     path = put(tmp_path / "shop" / "a.jsonl", line(1))
     read = files.read_events
 
-    def read_and_grow(path: Path) -> Iterator[NewEvent | Malformed]:
-        yield from read(path)
+    def read_and_grow(path: Path, mappings: list[Mapping]) -> Iterator[NewEvent | Malformed]:
+        yield from read(path, mappings)
         put(path, line(1), line(2))
 
     monkeypatch.setattr(files, "read_events", read_and_grow)
@@ -127,3 +140,158 @@ def test_an_unknown_kind_of_file_is_refused_in_one_line(tmp_path: Path, database
     """The error names the file and the kinds that are read."""
     with pytest.raises(PipelinesError, match=r"orders\.xlsx: not a kind of file .*\.jsonl"):
         ingest_file(database, "shop", put(tmp_path / "orders.xlsx", "x"))
+
+
+MAPPING = """
+source: billing
+event_type: order_paid
+event_id: "{id}"
+stream: order-{id}
+occurred_at: at
+data: {order_id: id, amount: {column: amount, type: decimal}}
+"""
+TABLE = ("id,at,amount", "1,2017-06-01,1.50", "2,2017-06-01,much", "3,2017-06-02,2")
+
+
+def test_tables_land_through_a_mapping_beside_them(tmp_path: Path, database: ConnectionPool, store: EventStore) -> None:
+    """The tenant's mapping, or the file's own, makes events of rows; a bad row is kept with path, place and bytes."""
+    put(tmp_path / "shop" / "a.csv", *TABLE)
+    landed = ingest_waiting(database, tmp_path)
+    assert "by a mapping" in landed.failed["shop/a.csv"]
+    put(tmp_path / "shop" / "mapping.yaml", MAPPING)
+    put(tmp_path / "shop" / "a.csv", *TABLE)
+    put(tmp_path / "shop" / "b.jsonl", json.dumps({"id": "9", "at": "2017-06-03", "amount": 2.50}))
+    put(tmp_path / "shop" / "b.jsonl.mapping.yaml", MAPPING)
+    landed = ingest_waiting(database, tmp_path)
+    assert landed.failed == {}
+    assert landed.events["shop"] == BatchResult(3, 0, 1)
+    assert [(event.event_id, event.data["amount"]) for event in store.read()] == [
+        ("1", Decimal("1.50")), ("3", 2), ("9", Decimal("2.5")),
+    ]  # fmt: skip
+    with database.connection() as connection:
+        row = connection.execute("select reason, origin, bytes from event_log.quarantine").fetchone()
+    assert row == ("data.amount: 'much' is no number such as 1234.50", "a.csv:3", b"2,2017-06-01,much")
+    assert sorted(path.name for path in (tmp_path / "shop" / "done").iterdir()) == [
+        "a.csv", "b.jsonl", "b.jsonl.mapping.yaml",
+    ]  # fmt: skip
+    assert (tmp_path / "shop" / "mapping.yaml").exists()
+
+
+def test_a_file_sent_with_another_mapping_is_read_again(
+    tmp_path: Path, database: ConnectionPool, store: EventStore
+) -> None:
+    """The same bytes through another mapping are other events; through the same one they are duplicates."""
+    mapping, other = put(tmp_path / "m.yaml", MAPPING), put(tmp_path / "o.yaml", MAPPING.replace('"{id}"', '"x-{id}"'))
+    path = put(tmp_path / "a.csv", *TABLE)
+    assert ingest_file(database, "shop", path, mapping) == BatchResult(2, 0, 1)
+    assert ingest_file(database, "shop", path, mapping) == BatchResult(0, 2, 1)
+    assert ingest_file(database, "shop", path, other) == BatchResult(2, 0, 1)
+    assert len(list(store.read())) == 4
+
+
+def test_files_of_unknown_kinds_are_named(tmp_path: Path, database: ConnectionPool) -> None:
+    """They stay where they are and are listed, mappings and hidden files apart."""
+    put(tmp_path / "shop" / "orders.xlsx", "x")
+    put(tmp_path / "shop" / "mapping.yaml", MAPPING)
+    put(tmp_path / "shop" / "a.csv.mapping.yaml", MAPPING)
+    put(tmp_path / "shop" / ".hidden", "x")
+    landed = ingest_waiting(database, tmp_path)
+    assert (landed.files, landed.ignored) == (0, ["shop/orders.xlsx"])
+
+
+def test_an_event_that_is_not_accounted_for_fails_the_source(
+    tmp_path: Path, database: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepted + duplicates + quarantined is what was read, or the file is not remembered as ingested."""
+    append = EventStore.append_batch
+
+    def lose_one(store: EventStore, tenant_id: str, events: Iterable[NewEvent | Malformed]) -> BatchResult:
+        result = append(store, tenant_id, events)
+        return BatchResult(result.accepted - 1, result.duplicates, result.quarantined)
+
+    path = put(tmp_path / "a.jsonl", line(1), line(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(EventStore, "append_batch", lose_one)
+        with pytest.raises(PipelinesError, match="2 events were sent and 1 accounted for"):
+            ingest_file(database, "shop", path)
+    assert ingest_file(database, "shop", path) == BatchResult(0, 2, 0)
+    with database.connection() as connection:
+        assert connection.execute("select duplicates from event_log.files").fetchall() == [(2,)]
+
+
+def test_the_landing_asset_says_what_came_and_a_failed_file_warns(
+    tmp_path: Path, database_settings: Settings, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts, positions, watermark and rate stand in the catalog; the check warns until the failed file is gone."""
+    assert database_settings.database_url is not None
+    monkeypatch.setenv("PIPELINES_DATABASE_URL", database_settings.database_url.get_secret_value())
+    monkeypatch.setenv("PIPELINES_LANDING_FOLDER", str(tmp_path))
+    put(tmp_path / "shop" / "a.jsonl", line(1), line(2), line(2), "broken")
+    put(tmp_path / "shop" / "b.parquet", "no parquet")
+    put(tmp_path / "shop" / "mapping.yaml", MAPPING)
+    put(tmp_path / "shop" / "c.xlsx", "x")
+    defs = Definitions([landing_asset], asset_checks=CHECKS, resources={"platform": Platform()})
+    for is_clean in (False, True):
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(instance=instance)
+        (check,) = result.get_asset_check_evaluations()
+        assert (check.check_name, check.passed, check.severity) == (
+            "no_file_failed", is_clean, AssetCheckSeverity.WARN,
+        )  # fmt: skip
+        (materialized,) = result.get_asset_materialization_events()
+        found = {name: item.value for name, item in materialized.materialization.metadata.items()}
+        if not is_clean:
+            assert (found["sent"], found["accepted"], found["duplicates"], found["quarantined"]) == (4, 2, 1, 1)
+            assert (found["positions"], found["ignored"]) == ("(0, 2]", ["shop/c.xlsx"])
+            assert found["watermarks"] == {"shop": "2017-06-01T12:00:00+00:00"}
+            assert found["events_per_second"] > 0
+            assert list(found["failed"]) == ["shop/b.parquet"]
+            (tmp_path / "shop" / "failed" / "b.parquet").unlink()
+
+
+@pytest.mark.prove
+def test_memory_stays_bounded_with_a_large_file(tmp_path: Path, database_settings: Settings) -> None:
+    """A process that ingests a file needs at most 400 MB, however long the file is."""
+    events = 1_000_000 if "PROVE" in os.environ else 30_000
+    path = tmp_path / "large.jsonl"
+    with path.open("w") as file:
+        file.writelines(line(number) + "\n" for number in range(events))
+    code = (
+        "import resource, sys; from pathlib import Path; from analytics_pipelines.settings import load_settings;"
+        "from analytics_pipelines.connections import open_pool;"
+        "from analytics_pipelines.ingestion.files import ingest_file\n"
+        "with open_pool(load_settings()) as pool: print(ingest_file(pool, 'shop', Path(sys.argv[1])).accepted)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    assert database_settings.database_url is not None
+    environment = {**os.environ, "PIPELINES_DATABASE_URL": database_settings.database_url.get_secret_value()}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=environment, check=True, capture_output=True, text=True
+    )
+    accepted, megabytes = (int(number) for number in done.stdout.split())
+    print(f"ingest: {accepted} events, at most {megabytes} MB")  # noqa: T201 - `make prove`
+    assert accepted == events
+    assert megabytes <= 400
+
+
+def test_the_command_takes_files_standard_input_and_a_dry_run(
+    tmp_path: Path, database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts as JSON, exit code 0 with quarantined events and how to see why; folders are refused, 2."""
+    assert database_settings.database_url is not None
+    monkeypatch.setenv("PIPELINES_DATABASE_URL", database_settings.database_url.get_secret_value())
+    table, mapping = put(tmp_path / "a.csv", *TABLE), put(tmp_path / "m.yaml", MAPPING)
+    run = CliRunner().invoke
+    tried = run(ingest, [str(table), "--tenant", "shop", "--mapping", str(mapping), "--dry-run", "--json"])
+    assert json.loads(tried.stdout)["events"] == {"order_paid": 2}
+    done = run(ingest, [str(table), "--tenant", "shop", "--mapping", str(mapping)])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("2 accepted, 0 duplicates, 1 quarantined in ")
+    assert "pipelines quarantine list --tenant shop" in done.stderr
+    piped = run(ingest, ["-", "--tenant", "shop", "--json"], input=f"{line(1)}\n{line(2)}\nbroken\n")
+    counts = json.loads(piped.stdout)
+    assert {name: counts[name] for name in ("accepted", "duplicates", "quarantined")} == {
+        "accepted": 2, "duplicates": 0, "quarantined": 1,
+    }  # fmt: skip
+    refused = run(ingest, [str(tmp_path), "--tenant", "shop"])
+    assert (refused.exit_code, "is a directory" in refused.stderr) == (2, True)

@@ -1,0 +1,228 @@
+"""A mapping proposed from the first rows of a file, and what a file would become without anything being written.
+
+Defines `propose` and `dry_run`. A proposal is a beginning: the event type, above all, is for a person to choose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.batch import prepare
+from analytics_pipelines.event_log.schemas import SCHEMAS
+from analytics_pipelines.event_log.validation import json_text
+from analytics_pipelines.ingestion.cloud_events import looks_like_cloud_event
+from analytics_pipelines.ingestion.files import cannot_be_read, read_events, read_rows
+from analytics_pipelines.ingestion.formats import LONGEST_EVENT, NEEDS_MAPPING, Row, kind_of, open_file
+from analytics_pipelines.ingestion.mapping import Csv, Mapping, map_rows
+from analytics_pipelines.ingestion.values import convert, is_missing, moment, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from analytics_pipelines.event_log import Malformed, NewEvent
+    from analytics_pipelines.ingestion.values import Type
+
+FIRST_ROWS = 1_000
+SHOWN_EVENTS = 3
+_TIME_NAMES = re.compile(r"time|date|_at$|_on$|^at$|day|^ts$|stamp", re.IGNORECASE)
+_ID_NAMES = re.compile(r"(^|[_ .-])(id|no|nr|number|key|uuid|code)$|Id$|ID$", re.IGNORECASE)
+_TIME_FORMATS = (
+    "iso", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds", "%m/%d/%Y", "%d.%m.%Y", "%d/%m/%Y",
+    "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S",
+)  # fmt: skip
+_TYPES: tuple[Type, ...] = ("integer", "decimal", "boolean", "json")
+_PLAUSIBLE_YEARS = range(1900, 2101)
+_PLAUSIBLE_YEARS_OF_NUMBERS = range(1971, 2101)
+_DELIMITERS = ",;\t|"
+
+
+@dataclass
+class DryRun:
+    """What the first rows of a file would become.
+
+    Attributes:
+        rows: how many were read; rows that filters leave out are not among the events.
+        events: how many events would be let in, by type.
+        first: the first of them.
+        refused: how many would be quarantined, by kind and reason.
+        proposed: a mapping file, where none was given and one is needed.
+    """
+
+    rows: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    first: list[dict[str, object]] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    proposed: str | None = None
+
+
+def dry_run(path: Path, mappings: list[Mapping]) -> DryRun:
+    """Read the first rows of a file and say what would become of them.
+
+    Raises:
+        PipelinesError: the file cannot be read, or no mapping can be proposed.
+    """
+    done = DryRun()
+    try:
+        if not mappings and not _holds_cloud_events(path):
+            written = _csv(path)
+            rows = list(islice(read_rows(path, written), FIRST_ROWS))
+            mapping = propose([row for row in rows if isinstance(row, Row)], path, written)
+            declared = mapping.model_dump(exclude_defaults=True, exclude_none=True)
+            done.proposed = yaml.safe_dump(declared, sort_keys=False, allow_unicode=True)
+            mappings = [mapping]
+        events = list(_first_events(path, mappings, done))
+    except (OSError, EOFError) as error:
+        raise cannot_be_read(path, error) from None
+    prepared = prepare(events)
+    for event, _ in prepared.staged:
+        done.events[event.event_type] += 1
+        if len(done.first) < SHOWN_EVENTS:
+            done.first.append(_shown(event))
+    done.refused.update(f"{refusal.kind}: {refusal.reason}" for _, refusal in prepared.refused)
+    return done
+
+
+def propose(rows: list[Row], path: Path, written: Csv) -> Mapping:
+    """Guess a mapping: the time column, the id column, the types, and the nearest type of the catalog.
+
+    Raises:
+        PipelinesError: there is no row, or no column holds times.
+    """
+    columns = {column: [row.values.get(column) for row in rows] for row in rows for column in row.values}
+    if not columns:
+        raise PipelinesError(f"{path}: has no row to propose a mapping from; give a file with rows")
+    times = {column: found for column, values in columns.items() if (found := _time_format(column, values))}
+    if not times:
+        raise PipelinesError(
+            f"{path}: no column holds times (of {', '.join(columns)}); write a mapping with occurred_at by hand"
+        )
+    occurred_at = max(times, key=lambda column: _full(columns[column]))
+    ids = [column for column, values in columns.items() if _is_identity(column, values)]
+    stem = re.sub(r"[^a-z0-9]+", "_", path.name.split(".")[0].lower()).strip("_") or "row"
+    subject = re.sub(r"_?(id|no|nr|number|key|uuid|code)$", "", ids[0].lower()) if ids else stem
+    identity = ids[0] if ids else next(iter(columns))
+    data: dict[str, dict[str, Any]] = {}
+    for column, values in columns.items():
+        described: dict[str, Any] = {"column": column}
+        if column in times:
+            described |= {"type": "timestamp", "format": times[column]}
+        elif column not in ids:
+            described["type"] = _type(values)
+        if _full(values) < len(values):
+            described["optional"] = True
+        data[re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or column] = described
+    return Mapping.model_validate(
+        {
+            "source": stem,
+            "event_type": _nearest_type(set(data)),
+            "event_id": f"{{{identity}}}" if ids else None,
+            "stream": f"{subject or stem}-{{{identity}}}",
+            "occurred_at": {"column": occurred_at, "format": times[occurred_at]},
+            "data": data,
+            "csv": written,
+        }
+    )
+
+
+def _csv(path: Path) -> Csv:
+    """Guess the delimiter: the one that the first row has most of."""
+    if kind_of(path) != "csv":
+        return Csv()
+    with open_file(path) as file:
+        first = file.readline(LONGEST_EVENT).decode("utf-8", "replace")
+    delimiter = max(_DELIMITERS, key=first.count)
+    return Csv() if delimiter == "," else Csv(delimiter=delimiter)
+
+
+def _holds_cloud_events(path: Path) -> bool:
+    if kind_of(path) in NEEDS_MAPPING:
+        return False
+    first = next((row for row in read_rows(path, Csv()) if isinstance(row, Row)), None)
+    return first is None or looks_like_cloud_event(first.values)
+
+
+def _first_events(path: Path, mappings: list[Mapping], done: DryRun) -> Iterator[NewEvent | Malformed]:
+    if not mappings:
+        for event in islice(read_events(path), FIRST_ROWS):
+            done.rows += 1
+            yield event
+        return
+
+    def counted() -> Iterator[Row | Malformed]:
+        for row in islice(read_rows(path, mappings[0].csv), FIRST_ROWS):
+            done.rows += 1
+            yield row
+
+    yield from map_rows(counted(), mappings, every_column=kind_of(path) in NEEDS_MAPPING)
+
+
+def _shown(event: NewEvent) -> dict[str, object]:
+    return {
+        "type": event.event_type,
+        "id": event.event_id,
+        "source": event.source,
+        "subject": event.stream_id,
+        "time": event.occurred_at.isoformat(),
+        "data": json_text(event.data),
+    }
+
+
+def _time_format(column: str, values: list[Any]) -> str | None:
+    """Return the format that every value of a column has, or None if it does not look like a time."""
+    present = [value for value in values if not is_missing(value)]
+    by_name = _TIME_NAMES.search(column) is not None
+    for time_format in _TIME_FORMATS if present else ():
+        if not by_name and (time_format.startswith("epoch") or all(text(value).isdigit() for value in present)):
+            continue  # any number could be one
+        try:
+            years = {moment(value, time_format, UTC).year for value in present}
+        except (ValueError, TypeError):
+            continue
+        plausible = _PLAUSIBLE_YEARS_OF_NUMBERS if time_format.startswith("epoch") else _PLAUSIBLE_YEARS
+        if all(year in plausible for year in years):
+            return time_format
+    return None
+
+
+def _is_identity(column: str, values: list[Any]) -> bool:
+    if _ID_NAMES.search(column) is None or _full(values) < len(values):
+        return False
+    return all(isinstance(value, str | int) for value in values) and len(set(values)) == len(values)
+
+
+def _type(values: list[Any]) -> Type:
+    present = [value for value in values if not is_missing(value)]
+    if not present or any(isinstance(value, str) and re.match(r"0[0-9]", value) for value in present):
+        return "text"  # a leading zero is part of a code
+    for kind in _TYPES:
+        try:
+            converted = [convert(value, kind, "iso", UTC) for value in present]
+        except (ValueError, TypeError):
+            continue
+        if kind != "json" or all(isinstance(value, dict | list) for value in converted):
+            return kind
+    return "text"
+
+
+def _full(values: list[Any]) -> int:
+    return sum(not is_missing(value) for value in values)
+
+
+def _nearest_type(fields: set[str]) -> str:
+    """Return the type of the catalog that shares most fields with a row, in proportion."""
+
+    def likeness(event_type: str, version: int) -> float:
+        known = set(SCHEMAS[event_type, version].model_fields)
+        return len(known & fields) / len(known | fields)
+
+    best = max(SCHEMAS, key=lambda key: likeness(*key))
+    return best[0] if likeness(*best) else "choose_a_type"

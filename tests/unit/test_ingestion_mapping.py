@@ -1,0 +1,226 @@
+"""What a mapping makes of rows, what it refuses, and what is proposed where none is given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import Malformed, NewEvent
+from analytics_pipelines.ingestion.files import read_events
+from analytics_pipelines.ingestion.formats import Row
+from analytics_pipelines.ingestion.mapping import Mapper, load_mappings
+from analytics_pipelines.ingestion.proposal import dry_run
+from analytics_pipelines.ingestion.values import convert, moment
+from analytics_pipelines.settings import PROJECT_FOLDER
+
+REAL = Path(os.environ.get("SHARED_DATA", PROJECT_FOLDER.parent / "shared" / "data"))
+needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real data sets are not at {REAL}")
+
+ORDERS = """
+source: billing
+event_type: {column: state, values: {paid: order_paid, back: order_refunded}}
+event_id: "{number}-{state}"
+stream: order-{number}
+occurred_at: {column: day, format: "%d.%m.%Y %H:%M", timezone: Europe/Berlin}
+sequence: line
+correlation_id: request
+data:
+  order_id: number
+  amount: {column: amount, type: decimal}
+  count: {column: count, type: integer, optional: true}
+  gift: {column: gift, type: boolean, optional: true}
+  details: {column: details, type: json, optional: true}
+  currency: {value: EUR}
+filters:
+  - {column: test, present: false}
+"""
+ROW = {
+    "number": "7", "state": "paid", "day": "01.07.2017 12:30", "line": "3", "request": "r", "amount": "12.50",
+    "count": "", "gift": "yes", "details": '{"a": 1.10}', "test": "",
+}  # fmt: skip
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mapped(tmp_path: Path, change: dict[str, str]) -> NewEvent | Malformed | None:
+    (mapping,) = load_mappings(write(tmp_path / "m.yaml", ORDERS))
+    return Mapper(mapping).event(Row({**ROW, **change}, b"the row", "orders.csv:2"))
+
+
+def test_a_row_becomes_an_event(tmp_path: Path) -> None:
+    """Type by value, templates, local time, typed fields and constants; decimals keep every digit."""
+    event = mapped(tmp_path, {})
+    assert isinstance(event, NewEvent)
+    assert (event.source, event.event_type, event.event_id, event.stream_id, event.sequence, event.correlation_id) == (
+        "billing", "order_paid", "7-paid", "order-7", 3, "r",
+    )  # fmt: skip
+    assert event.occurred_at == datetime(2017, 7, 1, 10, 30, tzinfo=UTC)
+    assert event.data == {
+        "order_id": "7", "amount": Decimal("12.50"), "gift": True, "details": {"a": Decimal("1.10")}, "currency": "EUR",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"amount": "12,50"}, "data.amount: '12,50' is no number such as 1234.50"),
+        ({"amount": ""}, "data.amount: column amount is empty"),
+        ({"amount": "nan"}, "data.amount: 'nan' is no number"),
+        ({"count": "1.5"}, "data.count: '1.5' is no whole number"),
+        ({"count": "1e999999999"}, "data.count: '1e999999999' is no whole number"),
+        ({"gift": "perhaps"}, "data.gift: 'perhaps' is neither true nor false"),
+        ({"details": '{"a":1,"a":2}'}, "data.details: a: given twice"),
+        ({"day": "2017-07-01"}, "occurred_at: '2017-07-01' is no time of the format"),
+        ({"state": "lost"}, "event_type: the mapping names no type for 'lost' in column state"),
+        ({"number": ""}, "stream: column number is empty"),
+        ({"line": "x"}, "sequence: 'x' is no number"),
+    ],
+)
+def test_a_value_that_does_not_fit_refuses_the_row_and_names_the_field(
+    change: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    """The reason begins with the path of the field; the row's bytes and place are kept."""
+    refused = mapped(tmp_path, change)
+    assert isinstance(refused, Malformed)
+    assert refused.reason.startswith(reason)
+    assert (refused.content, refused.origin) == (b"the row", "orders.csv:2")
+
+
+def test_a_row_that_a_filter_leaves_out_is_no_event(tmp_path: Path) -> None:
+    """It is neither accepted nor quarantined."""
+    assert mapped(tmp_path, {"test": "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("stream: order-{number}", "stream: order"), "stream: Value error, 'order' is no template"),
+        (("type: decimal", "type: money"), "data.amount.type: Input should be"),
+        (("timezone: Europe/Berlin", "timezone: Europe/Bonn"), "occurred_at.timezone: Value error, 'Europe/Bonn'"),
+        (("source: billing", "sauce: billing"), "source: Field required"),
+        (("sequence: line", "sequences: line"), "sequences: Extra inputs"),
+        (("source: billing", "source: [billing"), "cannot be read as YAML"),
+        (("{value: EUR}", "{optional: true}"), "data.currency: Value error, give either column or value"),
+    ],
+)
+def test_a_wrong_mapping_is_one_line_that_names_the_field(change: tuple[str, str], reason: str, tmp_path: Path) -> None:
+    """File, field, what is wrong, what to do."""
+    with pytest.raises(PipelinesError) as refused:
+        load_mappings(write(tmp_path / "m.yaml", ORDERS.replace(*change)))
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "m.yaml" in str(refused.value)
+
+
+def test_a_column_that_the_file_lacks_fails_the_file_once(tmp_path: Path) -> None:
+    """Not every row for itself: the mapping is wrong, and the line says which column for what."""
+    mappings = load_mappings(write(tmp_path / "m.yaml", ORDERS))
+    with pytest.raises(PipelinesError, match="there is no column 'state', which the mapping names for event_id"):
+        list(read_events(write(tmp_path / "a.csv", "number,day\n1,2\n"), mappings))
+
+
+def test_rows_without_an_id_are_known_by_their_values(tmp_path: Path) -> None:
+    """The same values in any order of columns are one event; another value is another."""
+    text = "source: s\nevent_type: order_paid\nstream: 'order-{n}'\noccurred_at: at\ndata: {order_id: n}\n"
+    mappings = load_mappings(write(tmp_path / "m.yaml", text))
+    first = read_events(write(tmp_path / "a.csv", "n,at\n1,2017-01-01\n2,2017-01-01\n"), mappings)
+    second = read_events(write(tmp_path / "b.csv", "at,n\n2017-01-01,1\n"), mappings)
+    one, two, again = [event.event_id for event in (*first, *second) if isinstance(event, NewEvent)]
+    assert one == again != two
+
+
+def test_plain_json_lines_may_leave_fields_out(tmp_path: Path) -> None:
+    """Plain objects go through a mapping as rows do; missing optional fields are left out, digits are kept."""
+    lines = [ROW | {"amount": 1.10}, {name: value for name, value in ROW.items() if name not in {"gift", "test"}}, 5]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(line) for line in lines))
+    first, second, broken = read_events(path, load_mappings(write(tmp_path / "m.yaml", ORDERS)))
+    assert isinstance(first, NewEvent)
+    assert isinstance(second, NewEvent)
+    assert isinstance(broken, Malformed)
+    assert isinstance(first.data, dict)
+    assert first.data["amount"] == Decimal("1.1")
+    assert "gift" not in second.data
+
+
+@given(st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)))  # noqa: DTZ001 - given a zone below
+def test_times_are_exact_in_every_format(naive: datetime) -> None:
+    """To the microsecond, from text and from numbers, also where a float would lose the last digits."""
+    at = naive.replace(tzinfo=UTC)
+    since = at - datetime(1970, 1, 1, tzinfo=UTC)
+    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    assert moment(str(microseconds), "epoch_microseconds", UTC) == at
+    assert moment(f"{Decimal(microseconds) / 1_000_000:f}", "epoch_seconds", UTC) == at
+    assert moment(at.isoformat(), "iso", UTC) == moment(naive, "iso", UTC) == at
+
+
+@given(st.text() | st.floats() | st.binary() | st.integers() | st.lists(st.floats()) | st.booleans() | st.decimals())
+def test_no_value_raises_anything_but_a_reason(value: Any) -> None:
+    """Whatever a column holds, it is converted or refused."""
+    for kind in ("text", "decimal", "integer", "boolean", "timestamp", "json"):
+        for time_format in ("iso", "epoch_seconds", "%Y"):
+            with contextlib.suppress(ValueError):
+                convert(value, kind, time_format, UTC)  # type: ignore[arg-type]
+
+
+def test_a_dry_run_of_cloud_events_says_what_would_happen(tmp_path: Path) -> None:
+    """Counts by type, the first events and the reasons of what would be refused; no mapping is proposed."""
+    good = {"id": "1", "source": "shop", "type": "order_paid", "subject": "order-1", "time": "2017-06-01T12:00:00Z"}
+    good["data"] = {"order_id": "1", "amount": 1}  # type: ignore[assignment]
+    lines = [good, good | {"type": "order_payd"}, good | {"time": "soon"}]
+    done = dry_run(write(tmp_path / "a.jsonl", "\n".join(json.dumps(line) for line in lines)), [])
+    assert (done.rows, done.events, done.proposed) == (3, Counter({"order_paid": 1}), None)
+    assert [event["id"] for event in done.first] == ["1"]
+    assert sorted(reason.split(":")[0] for reason in done.refused) == ["malformed", "unknown_type"]
+
+
+def test_a_proposed_mapping_can_be_used(tmp_path: Path) -> None:
+    """It finds the time, the id, the types and the delimiter, and is itself a mapping file."""
+    rows = "order_id;paid_at;amount;zip\n1;2017-06-01 12:00;1.50;01234\n2;2017-06-02 12:00;2;99999\n"
+    path = write(tmp_path / "payments.csv", rows)
+    done = dry_run(path, [])
+    assert done.proposed is not None
+    (mapping,) = load_mappings(write(tmp_path / "m.yaml", done.proposed))
+    assert (mapping.event_id, mapping.stream, mapping.occurred_at.column) == (
+        "{order_id}",
+        "order-{order_id}",
+        "paid_at",
+    )
+    assert {name: field.type for name, field in mapping.data.items()} == {
+        "order_id": "text", "paid_at": "timestamp", "amount": "decimal", "zip": "text",
+    }  # fmt: skip
+    assert done.events == Counter({"order_paid": 2})
+    assert dry_run(path, [mapping]).events == done.events
+
+
+@needs_real_data
+def test_a_real_pipeline_of_deals_becomes_events(tmp_path: Path) -> None:
+    """Of 8,800 opportunities 4,238 were won, for 10,005,534 in all: two mappings make two events of such a row."""
+    part = "source: crm\nevent_id: '{opportunity_id}-%s'\nstream: deal-{opportunity_id}\n"
+    opened = part % "opened" + "event_type: deal_opened\noccurred_at: engage_date\ndata: {deal_id: opportunity_id}\n"
+    opened += "filters: [{column: engage_date, present: true}]\n"
+    won = part % "won" + "event_type: deal_won\noccurred_at: close_date\n"
+    won += "data: {amount: {column: close_value, type: decimal}}\nfilters: [{column: deal_stage, values: [Won]}]\n"
+    mappings = load_mappings(write(tmp_path / "m.yaml", f"{opened}---\n{won}"))
+    events = list(read_events(REAL / "maven-crm" / "sales_pipeline.csv", mappings))
+    won_events = [event for event in events if isinstance(event, NewEvent) and event.event_type == "deal_won"]
+    assert len(won_events) == 4_238
+    assert sum(event.data["amount"] for event in won_events) == 10_005_534  # type: ignore[index,misc]
+    assert len(events) == 4_238 + 8_300  # all but those that are only prospected
+    proposed = dry_run(REAL / "diginetica" / "sample_train-item-views.csv", []).proposed
+    assert proposed is not None
+    assert "delimiter: ;" in proposed
+    assert load_mappings(write(tmp_path / "p.yaml", proposed))[0].occurred_at.column == "eventdate"
