@@ -1,4 +1,4 @@
-"""States of aggregates, so that a long stream need not be replayed from its first event."""
+"""Snapshots of aggregates, and appending in fewer steps."""
 
 from analytics_pipelines.migrations import run_sql
 
@@ -8,4 +8,4 @@ down_revision = "0009"
 
 def upgrade() -> None:
     """Apply the SQL file of this revision."""
-    run_sql("0013_snapshots.sql")
+    run_sql("0013_commands.sql")
