@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, N
 from analytics_pipelines.event_log.validation import json_text, refusal, require_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
@@ -134,9 +134,8 @@ class EventStore:
         require_tenant(tenant_id)
         arguments = _arguments(tenant_id, events, expected_versions or {}, self._catalog)
         for attempt in range(1, ATTEMPTS + 1):
-            source = self._pool.connection() if connection is None else nullcontext(connection)
             try:
-                with source as session, session.transaction():
+                with self._transaction(connection) as session:
                     return dict(session.execute(_APPEND, arguments).fetchall())
             except (errors.UniqueViolation, errors.DeadlockDetected):
                 # Another writer was first with one of the identities. In the caller's transaction it stays unseen
@@ -152,6 +151,21 @@ class EventStore:
                     raise
                 raise explained from error
         raise AssertionError
+
+    @contextmanager
+    def _transaction(self, connection: Connection | None) -> Generator[Connection]:
+        """Give a session for one statement: its own transaction in one round trip, or a part of the caller's."""
+        if connection is not None:
+            with connection.transaction():
+                yield connection
+            return
+        with self._pool.connection() as session:
+            session.autocommit = True
+            try:
+                yield session
+            finally:
+                if not session.closed:
+                    session.autocommit = False
 
     def append_batch(self, tenant_id: str, events: Iterable[NewEvent | Malformed]) -> BatchResult:
         """Append any number of events of any streams, in bounded memory, and say what became of them.
