@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
@@ -41,8 +40,8 @@ COLUMNS = (
 )
 """Every column of the log, in the order of its canonical form."""
 
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 UTC in microseconds since 1970
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _READ_DIGESTS = """
     select first_position, last_position, events, digest, chain from event_log.digests
     where last_position > %s order by last_position
@@ -82,9 +81,13 @@ def ranges(connection: Connection, after: int = -1) -> Iterator[Range]:
 
 
 def row_hash(row: Sequence[Any]) -> bytes:
-    """Return the SHA-256 of a row in its canonical form; the row's values are in the order of `COLUMNS`."""
-    values = [value if not isinstance(value, datetime) else _hexadecimal(value) for value in row[:-1]]
-    return hashlib.sha256((json.dumps(values, ensure_ascii=False) + row[-1]).encode()).digest()
+    """Return the SHA-256 of a row in its canonical form.
+
+    Args:
+        row: the values in the order of `COLUMNS`, times as microseconds since 1970 UTC, `data` as JSON text.
+    """
+    values = [*row[:9], _hexadecimal(row[9]), _hexadecimal(row[10]), row[11], row[12]]
+    return hashlib.sha256((_json(values) + row[13]).encode()).digest()
 
 
 def chained(before: bytes, closed: Range) -> bytes:
@@ -131,5 +134,5 @@ def _read(text: str, database: str) -> Iterator[dict[str, Any]]:
             yield head
 
 
-def _hexadecimal(moment: datetime) -> str:
-    return ((moment - _EPOCH) // _MICROSECOND).to_bytes(8, "big", signed=True).hex()
+def _hexadecimal(microseconds: int) -> str:
+    return (microseconds - _POSTGRES_EPOCH).to_bytes(8, "big", signed=True).hex()

@@ -51,6 +51,7 @@ _LIST = """
     from event_log.partitions order by first_position
 """
 
+# Times travel as microseconds since 1970: half the time of making objects of them, twice.
 # A page is so many rows, or fewer of many characters: a payload may have megabytes.
 _PAGE = """
     select position, tenant_id, source, event_id, stream_id, stream_version, event_type, schema_version, sequence,
@@ -59,7 +60,9 @@ _PAGE = """
         select *, sum(length(data)) over (order by position) - length(data) as before
         from (
             select position, tenant_id, source, event_id, stream_id, stream_version, event_type, schema_version,
-                sequence, occurred_at, recorded_at, correlation_id, causation_id, data::text as data
+                sequence, (extract(epoch from occurred_at) * 1000000)::bigint as occurred_at,
+                (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at, correlation_id, causation_id,
+                data::text as data
             from event_log.events where position > %s and position < %s order by position limit %s
         ) as next
     ) as page
@@ -171,7 +174,7 @@ def read_export(path: Path, closed: list[Range]) -> Export:
             found = Export(hashlib.file_digest(file, "sha256").hexdigest())
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(EXPORT_ROWS, columns=list(COLUMNS)):
-                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                for row in zip(*(_values(column) for column in batch.columns), strict=True):
                     while number < len(closed) and row[0] > closed[number].last_position:
                         number += 1
                     if number == len(closed) or row[0] < closed[number].first_position:
@@ -191,6 +194,10 @@ def read_export(path: Path, closed: list[Range]) -> Export:
     if outside and found.differs is None:
         raise PipelinesError(f"{path}: {outside} of its events belong to no closed range; export it again")
     return found
+
+
+def _values(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
+    return (column.cast(pa.int64()) if column.type == _MOMENT else column).to_pylist()
 
 
 def detach(pool: ConnectionPool, name: str, folder: Path) -> int:

@@ -188,5 +188,3 @@ def _run(runner: CliRunner, command: Any, *arguments: str) -> str:
     result = runner.invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
-
-
