@@ -204,6 +204,28 @@ def detach(name: str, archive: Path | None, *, as_json: bool) -> None:
     click.echo(json.dumps({"partition": name, "events": events}) if as_json else text)
 
 
+@click.command("trace")
+@click.argument("correlation_id")
+@click.option("--tenant", required=True, help="Whose events they are.")
+@_AS_JSON
+def TRACE(correlation_id: str, tenant: str, *, as_json: bool) -> None:  # noqa: N802 - as PARTITIONS_GROUP
+    """Print what CORRELATION_ID ties together: events and saga steps, each cause before its effects."""
+    from analytics_pipelines.connections import open_pool
+    from analytics_pipelines.event_log import trace
+    from analytics_pipelines.settings import load_settings
+
+    with open_pool(load_settings()) as pool, pool.connection() as connection:
+        rows = trace.trace(connection, tenant, correlation_id)
+    if as_json:
+        click.echo(json.dumps(rows, default=datetime.isoformat))
+        return
+    for row in rows:
+        name = row.get("event_type") or f"{row['saga']}.{row['step']} ({row['kind']}, {row['status']})"
+        place = f"{row['stream_id']} at {row['position']}" if row["what"] == "event" else row["saga_id"]
+        click.echo(f"{'  ' * row['depth']}{row['what']} {name}  {place}")
+    click.echo(f"Dagster's runs: filter by the tag {trace.RUN_TAG}={correlation_id}", err=True)
+
+
 def _archive(settings: Settings, folder: Path | None) -> Path:
     return settings.home / "archive" if folder is None else folder
 
