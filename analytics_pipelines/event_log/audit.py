@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import digests, partitions
 from analytics_pipelines.event_log.quarantine import quarantined_bytes
 
@@ -194,7 +195,11 @@ def _archive(closed: list[Range], detached: list[partitions.Partition], folder: 
             told.append(f"{one.table_name}: {path} is not at hand, not verified")
             continue
         inside = [each for each in closed if one.first_position <= each.first_position < one.end_position]
-        found = partitions.read_export(path, inside)
+        try:
+            found = partitions.read_export(path, inside)
+        except PipelinesError as error:
+            wrong.append(str(error))
+            continue
         if found.file_digest != one.export_digest or found.differs is not None:
             where = found.differs and f" between {found.differs.first_position} and {found.differs.last_position}"
             wrong.append(f"{one.table_name}: {path} is not the file that was verified{where or ''}")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
 
+from analytics_pipelines.errors import PipelinesError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -102,20 +104,29 @@ def heads_file(home: Path) -> Path:
 
 
 def keep_heads(connection: Connection, path: Path) -> None:
-    """Append the heads that the file does not know yet, readable by its owner only, and force them to disk."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Append the heads that the file does not know yet, readable by its owner only, and force them to disk.
+
+    Raises:
+        PipelinesError: the file cannot be written.
+    """
     database = connection.info.dbname
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        known = max((head["last_position"] for head in _read(file.read(), database)), default=-1)
-        lines = [
-            json.dumps({"database": database, "last_position": closed.last_position, "chain": closed.chain.hex()})
-            for closed in ranges(connection, known)
-        ]
-        # A line that a crash cut off is left as it is; its head is written again.
-        file.write("".join(f"\n{line}" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            known = max((head["last_position"] for head in _read(file.read(), database)), default=-1)
+            lines = [
+                json.dumps({"database": database, "last_position": closed.last_position, "chain": closed.chain.hex()})
+                for closed in ranges(connection, known)
+            ]
+            # A line that a crash cut off is left as it is; its head is written again.
+            file.write("".join(f"\n{line}" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PipelinesError(
+            f"{path}: the log's digests cannot be kept here: {error.strerror}; make it writable"
+        ) from None
 
 
 def kept_heads(path: Path, database: str) -> dict[int, str]:

@@ -105,6 +105,9 @@ def test_a_changed_export_is_found(full: ConnectionPool, tmp_path: Path) -> None
     found = {one.check: one for one in audit.verify(full, tmp_path, path.parent)}
     assert not found["archive"].passed
     assert "between 0 and 3999999" in found["archive"].detail
+    path.write_bytes(b"")
+    found = {one.check: one for one in audit.verify(full, tmp_path, path.parent)}
+    assert "cannot be read as an export" in found["archive"].detail
 
 
 _SHA = "0" * 64
