@@ -234,6 +234,7 @@ def test_the_digest_depends_on_no_setting_and_python_computes_the_same(closed: C
 def test_ranges_close_only_where_every_writer_has_ended(store: EventStore, database: ConnectionPool) -> None:
     """While a writer holds a position back no range reaches it, so what it commits is in a digest later."""
     store.append("shop", "order-1", [NewEvent("test", "first", "order-1", "order_paid", NOON, _DATA)])
+    assert store.settled_position() == 1
     with database.connection() as writer, writer.transaction():
         late = NewEvent("test", "late", "order-2", "order_paid", NOON, _DATA)
         store.append("shop", "order-2", [late], connection=writer)
@@ -242,7 +243,7 @@ def test_ranges_close_only_where_every_writer_has_ended(store: EventStore, datab
         store.settled_position()
         close(database)
         with database.connection() as connection:
-            assert [one.last_position for one in digests.ranges(connection)] in ([], [1])
+            assert [one.last_position for one in digests.ranges(connection)] == [1]
     store.settled_position()
     close(database)
     with database.connection() as connection:
