@@ -26,13 +26,17 @@ def after(sources: Sequence[AssetsDefinition]) -> list[AssetsDefinition]:
     def events(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
         """One row per event, in the order of the log. Append-only; everything else is derived from it.
 
-        Materializing it settles the log: the position it reports is what the whole run is built to.
+        Materializing it settles the log: the position it reports is what the whole run is built to. The ranges that
+        are due are closed with a digest, whose chain's head is shown: kept elsewhere, it betrays who rewrites the log.
         """
-        from analytics_pipelines.event_log import statistics
+        from analytics_pipelines.event_log import digests, statistics
 
+        platform.pin(context)
+        newest = digests.close_ranges(platform.pool, platform.settings.home)
+        head = None if newest is None else f"{newest.chain.hex()} at {newest.last_position}"
         with platform.build(context) as build:
             rows = statistics.events_by_tenant(build.connection, build.up_to_position)
-            return build.result(rows=rows, table="event_log.events")
+            return build.result(rows=rows, table="event_log.events", digest_head=head)
 
     return [events, quarantine]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -95,6 +96,8 @@ _QUARANTINE = """
     on conflict (tenant_id, digest, kind) do nothing
 """
 
+TAKEN = Refusal("conflict", "id: the log has this source and id with other content")
+
 # What Postgres says of a value that JSON allows and it cannot hold: refused rows, not a failed batch.
 REFUSED_BY_POSTGRES = (errors.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
@@ -174,21 +177,27 @@ def append_prepared(pool: ConnectionPool, tenant_id: str, prepared: Prepared) ->
 
 def _write(connection: Connection, tenant_id: str, prepared: Prepared) -> BatchResult:
     staged = prepared.staged
-    accepted = 0
-    conflicts: list[tuple[NewEvent | Malformed, Refusal]] = []
+    fresh: list[NewEvent] = []
+    conflicts: list[NewEvent] = []
     with connection.cursor() as cursor:
         if staged:
-            fresh, repeated = _split(cursor, tenant_id, staged)
-            if fresh:
-                _insert(cursor, tenant_id, fresh)
-            accepted = len(fresh)
-            if repeated:
-                reason = Refusal("conflict", "id: the log has this source and id with other content")
-                conflicts = [(event, reason) for event in _conflicts(cursor, tenant_id, repeated)]
-        quarantined = [*prepared.refused, *conflicts]
+            fresh, conflicts = write(cursor, tenant_id, staged)
+        quarantined = [*prepared.refused, *((event, TAKEN) for event in conflicts)]
         if quarantined:
             cursor.executemany(_QUARANTINE, [_quarantine_row(tenant_id, *item) for item in quarantined])
-    return BatchResult(accepted, len(staged) - accepted - len(conflicts), len(quarantined))
+    return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined))
+
+
+def write(cursor: Cursor, tenant_id: str, staged: list[tuple[NewEvent, str]]) -> tuple[list[NewEvent], list[NewEvent]]:
+    """Append those of the prepared events that are new; return them, and those in conflict. The others are duplicates.
+
+    Raises:
+        errors.UniqueViolation: another writer was first with one of the identities.
+    """
+    fresh, repeated = _split(cursor, tenant_id, staged)
+    if fresh:
+        _insert(cursor, tenant_id, fresh)
+    return [event for event, _ in fresh], _conflicts(cursor, tenant_id, repeated) if repeated else []
 
 
 def _split(
@@ -274,19 +283,21 @@ def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal)
     else:
         source, event_id, origin = item.source, item.event_id, item.origin or item.source
         content = _content(item) if item.raw is None else item.raw
-    texts = [None if text is None else _readable(text) for text in (reason.reason, source, event_id, origin)]
+    texts = [None if text is None else readable(text) for text in (reason.reason, source, event_id, origin)]
     return [tenant_id, reason.kind, *texts, content, hashlib.sha256(content).digest()]
 
 
 def _content(event: NewEvent) -> bytes:
-    """Write down an event that was refused, whatever is in it: as JSON where that is possible."""
+    """Write down an event that was refused, whatever is in it: as JSON where that is possible; see `event_of()`."""
     sent = {name.name: getattr(event, name.name) for name in fields(event)}
+    with suppress(ValueError):
+        sent["data"] = json_text(event.data)  # as text: its decimals keep every digit
     try:
         return json.dumps(sent, default=str).encode("ascii")
     except (RecursionError, TypeError, ValueError):
         return repr(sent).encode("utf-8", "backslashreplace")
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """Replace what a text column cannot hold."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
