@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import Malformed
@@ -84,8 +84,7 @@ def open_file(path: Path) -> BufferedReader:
         import pyarrow as pa
 
         # Of the libraries for it, this one tells a file that was cut off.
-        unpacked: Any = pa.input_stream(str(path), compression="zstd")
-        return BufferedReader(unpacked, READ_BYTES)
+        return BufferedReader(cast("Any", pa.input_stream(str(path), compression="zstd")), READ_BYTES)
     return path.open("rb")
 
 
@@ -175,13 +174,12 @@ def parquet_rows(path: Path) -> Generator[Row]:
         try:
             with parquet.ParquetFile(unpacked if packed else path) as file:
                 for batch in file.iter_batches(batch_size=PARQUET_ROWS):
-                    rows: list[dict[str, Any]] = batch.to_pylist()
-                    for values in rows:
+                    for values in cast("list[dict[str, Any]]", batch.to_pylist()):
                         number += 1
                         yield Row(values, None, f"{path.name}: row {number}")
         except pa.ArrowException as error:
             raise PipelinesError(
-                f"{path}: row {number + 1}: {_first_line(error)}; check the file and send it again"
+                f"{path}: row {number + 1}: {_first_line(cast('object', error))}; check the file and send it again"
             ) from None
 
 
