@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 IS_FULL = "PROVE" in os.environ
 RACER = Path(__file__).with_name("event_log_racer.py")
 WRITERS = 8
-TRANSACTIONS, MOST_EVENTS = (2_300, 60) if IS_FULL else (80, 4)
+TRANSACTIONS, MOST_EVENTS = (4_500, 60) if IS_FULL else (80, 4)
 KILLS = 60 if IS_FULL else 6
 ORDER = """
     select count(*) from (
