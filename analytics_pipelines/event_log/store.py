@@ -18,15 +18,19 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare
+from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare, read_personal
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
-from analytics_pipelines.event_log.validation import json_text, refusal, require_tenant
+from analytics_pipelines.event_log.personal import PERSONAL, PERSONAL_TYPES
+from analytics_pipelines.event_log.validation import Refusal, json_text, refusal, require_tenant
+from analytics_pipelines.event_log.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
+
+    from analytics_pipelines.event_log.vault import PersonalEvent
 
 READ_BATCH = 5_000
 _exact_json = partial(json.loads, parse_float=Decimal)
@@ -71,9 +75,15 @@ class InvalidEventError(PipelinesError):
 class EventStore:
     """The log, over a pool of runtime sessions. Safe to share between threads."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        """Take the pool; nothing is read or written yet."""
+    def __init__(self, pool: ConnectionPool, vault: Vault | None = None) -> None:
+        """Take the pool; nothing is read or written yet.
+
+        Args:
+            pool: runtime sessions.
+            vault: what seals and reveals personal data; one with the master keys of the settings unless given.
+        """
         self._pool = pool
+        self._vault = vault or Vault()
 
     def append(
         self,
@@ -127,10 +137,13 @@ class EventStore:
 
         Raises:
             ConcurrencyError: a stream is at another version.
-            InvalidEventError: an event is not valid, its identity is taken by other content or comes twice.
+            InvalidEventError: an event is not valid, its identity is taken by other content or comes twice, or it is
+                about a person who was erased.
+            PipelinesError: it has personal fields and there is no master key.
         """
         require_tenant(tenant_id)
-        arguments = _arguments(tenant_id, events, expected_versions or {})
+        payloads = self._payloads(tenant_id, events, connection)
+        arguments = _arguments(tenant_id, events, payloads, expected_versions or {})
         for attempt in range(1, ATTEMPTS + 1):
             source = self._pool.connection() if connection is None else nullcontext(connection)
             try:
@@ -164,10 +177,10 @@ class EventStore:
         with ThreadPoolExecutor(max_workers=1) as writer:
             writing: Future[BatchResult] | None = None
             for chunk in chunks(events):
-                prepared = prepare(chunk)
+                prepared = prepare(chunk, partial(self._seal, tenant_id, None))
                 if writing is not None:
                     result += writing.result()
-                writing = writer.submit(append_prepared, self._pool, tenant_id, prepared)
+                writing = writer.submit(append_prepared, self._pool, self._vault, tenant_id, prepared)
             if writing is not None:
                 result += writing.result()
         return result
@@ -210,16 +223,45 @@ class EventStore:
         }
         while True:
             with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-                rows = cursor.execute(_READ, arguments).fetchall()
-            for row in rows:
-                row["data"] = _exact_json(row["data"])
-                yield Event(**row)
-            if len(rows) < READ_BATCH:
+                events = [
+                    Event(**{**row, "data": _exact_json(row["data"])}) for row in cursor.execute(_READ, arguments)
+                ]
+                self._vault.reveal(connection, events)
+            yield from events
+            if len(events) < READ_BATCH:
                 return
-            arguments["after"] = rows[-1]["position"]
+            arguments["after"] = events[-1].position
+
+    def _payloads(self, tenant_id: str, events: Sequence[NewEvent], connection: Connection | None) -> list[str]:
+        """Return the payloads of valid events as they are stored, as JSON text."""
+        if not any(event.event_type in PERSONAL_TYPES for event in events):
+            return [_valid(event) for event in events]
+        declared = [PERSONAL.get((event.event_type, event.schema_version)) for event in events]
+        personal = [read_personal(event, fields) for event, fields in zip(events, declared, strict=True) if fields]
+        plain = {id(event): _valid(event) for event, fields in zip(events, declared, strict=True) if not fields}
+        sealed = {
+            id(item.event): text
+            for item, text in zip(personal, self._seal(tenant_id, connection, personal), strict=True)
+        }
+        payloads: list[str] = []
+        for event in events:
+            text = plain[id(event)] if id(event) in plain else sealed[id(event)]
+            if isinstance(text, Refusal):
+                raise InvalidEventError(_refused(event, text.reason))
+            payloads.append(text)
+        return payloads
+
+    def _seal(
+        self, tenant_id: str, connection: Connection | None, events: Sequence[PersonalEvent]
+    ) -> list[str | Refusal]:
+        source = self._pool.connection() if connection is None else nullcontext(connection)
+        with source as session, session.transaction():
+            return self._vault.seal(session, tenant_id, events)
 
 
-def _arguments(tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str, int]) -> dict[str, object]:
+def _arguments(
+    tenant_id: str, events: Sequence[NewEvent], payloads: list[str], expected: Mapping[str, int]
+) -> dict[str, object]:
     if not events:
         raise InvalidEventError("there is no event to append")
     identities = Counter((event.source, event.event_id) for event in events)
@@ -239,7 +281,7 @@ def _arguments(tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str
         "moments": [event.occurred_at for event in events],
         "correlation_ids": [event.correlation_id for event in events],
         "causation_ids": [event.causation_id for event in events],
-        "payloads": [_valid(event) for event in events],
+        "payloads": payloads,
     }
 
 

@@ -7,6 +7,7 @@ How a single server works belongs into its module.
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -123,6 +124,9 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
         settings = settings.model_copy(update={name: SecretStr(url) for name, url in _used(embedded, urls).items()})
         dagster.prepare(settings.home)
         settings.landing.mkdir(parents=True, exist_ok=True)
+        if settings.master_key is None and not settings.master_keys_path.exists():
+            # Never written over: without it personal data cannot be read any more.
+            write_private(settings.master_keys_path, f"1:{base64.b64encode(os.urandom(32)).decode()}\n")
         if embedded["redis"]:
             redis.start(settings.home, redis.Login.from_url(urls["redis_url"]))
         if embedded["postgres"]:

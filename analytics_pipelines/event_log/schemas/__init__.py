@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from analytics_pipelines.event_log.schemas import app, crm, sagas, shop
+from analytics_pipelines.event_log.schemas import app, crm, people, sagas, shop
 
 if TYPE_CHECKING:
     from analytics_pipelines.event_log.schemas.payload import Payload
@@ -56,6 +56,7 @@ _VERSION_1: tuple[type[Payload], ...] = (
     sagas.SagaStepCompensated,
     sagas.SagaCompleted,
     sagas.SagaCompensated,
+    people.SubjectErased,
 )
 
 SCHEMAS: dict[tuple[str, int], type[Payload]] = {(_event_type(payload), 1): payload for payload in _VERSION_1}

@@ -1,20 +1,34 @@
 """Events of a CRM: leads, introductions, campaigns, e-mails, deals.
 
 Defines the payload (`data`) of each event type, version 1. Add a type here when its aggregate is a lead, a campaign or
-a deal. Times inside payloads are UTC; money is a decimal amount in `currency`. No payload names a person.
+a deal. Times inside payloads are UTC; money is a decimal amount in `currency`. What names a
+person is marked as personal and is encrypted.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from analytics_pipelines.event_log.schemas.payload import Amount, Day, Identifier, Number, Payload, WholeNumber
+from analytics_pipelines.event_log.schemas.payload import (
+    Amount,
+    Day,
+    Derived,
+    Identifier,
+    Number,
+    Payload,
+    PersonalText,
+    WholeNumber,
+    domain,
+)
 
 
 class LeadCreated(Payload):
     """A lead entered the CRM. Stream: `lead-<lead_id>`."""
+
+    subject_field: ClassVar[str | None] = "lead_id"
+    derived: ClassVar[Derived] = {"email_domain": ("email", domain)}
 
     lead_id: Identifier
     company_id: Identifier
@@ -23,6 +37,8 @@ class LeadCreated(Payload):
     company_size: Annotated[WholeNumber, Field(ge=1)]
     lead_source: str
     email_domain: str
+    name: PersonalText | None = None
+    email: PersonalText | None = None
 
 
 class IntroductionMade(Payload):

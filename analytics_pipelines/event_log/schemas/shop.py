@@ -6,15 +6,17 @@ a coupon or an order. Money is a decimal amount in `currency`.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from analytics_pipelines.event_log.schemas.payload import Amount, Identifier, Number, Payload
+from analytics_pipelines.event_log.schemas.payload import Amount, Identifier, Number, Payload, PersonalText
 
 
 class CustomerRegistered(Payload):
     """A customer became known. Stream: `customer-<customer_id>`. Bands are the producer's words ("45-54", "50-74K")."""
+
+    subject_field: ClassVar[str | None] = "customer_id"
 
     customer_id: Identifier
     age_band: str | None = None
@@ -24,6 +26,8 @@ class CustomerRegistered(Payload):
     household_size: str | None = None
     household_composition: str | None = None
     children: str | None = None
+    name: PersonalText | None = None
+    email: PersonalText | None = None
 
 
 class ProductAdded(Payload):
