@@ -36,6 +36,7 @@ SEALED = "$encrypted"
 """The key by which a sealed value is known in a payload; nobody may send it."""
 _FORM = "v1"
 _MOST_FIELDS = 256
+_NUMBERS = [bytes((number,)) for number in range(_MOST_FIELDS)]
 
 
 class Erased:
@@ -104,16 +105,15 @@ class SubjectKey:
             subject: whose key this is, written beside the value.
             values: the JSON values by field.
         """
-        plain = {name: _json(value) for name, value in values.items()}
-        assert len(plain) <= _MOST_FIELDS
+        assert len(values) <= _MOST_FIELDS
         identity = "\0".join(place)
-        spoken = b"\0".join([identity.encode(), *(b"%s\0%d\0%s" % (k.encode(), len(v), v) for k, v in plain.items())])
+        spoken = identity.encode() + b"\0" + _json(values)
         nonce = hmac.digest(self._nonce_key, spoken, "sha256")[: NONCE_BYTES - 1]
         sealed: dict[str, Any] = {}
-        for number, (name, text) in enumerate(plain.items()):
-            whole = nonce + bytes((number,))
-            value = whole + self._cipher.encrypt(whole, text, f"{identity}\0{name}".encode())
-            encoded = binascii.b2a_base64(value, newline=False).decode()
+        for number, (name, value) in enumerate(values.items()):
+            whole = nonce + _NUMBERS[number]
+            content = whole + self._cipher.encrypt(whole, _json(value), f"{identity}\0{name}".encode())
+            encoded = binascii.b2a_base64(content, newline=False).decode()
             sealed[name] = {SEALED: _FORM, "subject": subject, "value": encoded}
         return sealed
 

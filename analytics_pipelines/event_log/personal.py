@@ -7,12 +7,10 @@ becomes personal by its mark in `schemas/`; nothing is to be added here.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
 
-import orjson
 from pydantic import BaseModel
 
 from analytics_pipelines.event_log.encryption import SEALED
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from analytics_pipelines.event_log.schemas.payload import Derived, Payload
 
 SAFE_DIGITS = 18
-# A number that a double could not keep: with a fraction, an exponent, or many digits. Some texts look like one.
-_EXACT = re.compile(r"\d[.eE][-+\d]|\d{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class PersonalFields:
 
     def values(self, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Return the personal values that a payload holds."""
-        return {name: sent[name] for name in self.fields if sent.get(name) is not None}
+        return {name: value for name in self.fields if (value := sent.get(name)) is not None}
 
     def subject(self, sent: Mapping[str, Any]) -> str | None:
         """Name the subject of a payload like its stream, `lead-42`: another kind's 42 is another person."""
@@ -112,10 +108,7 @@ def _is_marked(annotation: object) -> bool:
 
 def _parse(text: str) -> dict[str, Any] | None:
     try:
-        if _EXACT.search(text) is None:
-            sent = orjson.loads(text)
-        else:
-            sent = json.loads(text, parse_int=_whole, parse_float=Decimal)
+        sent = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return sent if isinstance(sent, dict) else None
@@ -124,6 +117,8 @@ def _parse(text: str) -> dict[str, Any] | None:
 def _whole(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= SAFE_DIGITS else Decimal(digits)
 
+
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=Decimal)
 
 PERSONAL: dict[tuple[str, int], PersonalFields] = {
     key: fields for key, payload in SCHEMAS.items() if (fields := personal_fields(payload)) is not None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from analytics_pipelines.event_log.event import Event, NewEvent
 
-CACHED_KEYS = 50_000
+CACHED_KEYS = 4_096
 QUARANTINE = "quarantine"
 """The subject whose key seals a tenant's quarantine. Nobody can be called so: a person's name has a kind, `lead-42`."""
 
