@@ -28,6 +28,7 @@ from analytics_pipelines.event_log.encryption import (
 )
 from analytics_pipelines.event_log.personal import PERSONAL, personal_fields, personal_names
 from analytics_pipelines.event_log.schemas.payload import Identifier, Payload, Personal, PersonalText
+from analytics_pipelines.local import platform
 from analytics_pipelines.read_models.declaration import ReadModel, last
 from analytics_pipelines.settings import Settings
 
@@ -129,6 +130,16 @@ def test_master_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None
     again = load_master_keys(settings.model_copy(update={"master_key": Settings(master_key=encoded).master_key}))  # pyright: ignore[reportArgumentType]
     assert again is not None
     assert again.newest == 1
+
+
+def test_one_machine_gets_a_master_key_once(tmp_path: Path) -> None:
+    """It is made where none is configured, readable by its owner alone, and never written over."""
+    settings = Settings(home=tmp_path, master_key=None)
+    platform.ensure_master_key(settings)
+    made = settings.master_keys_path.read_text()
+    platform.ensure_master_key(settings)
+    assert (settings.master_keys_path.read_text(), settings.master_keys_path.stat().st_mode & 0o777) == (made, 0o600)
+    assert load_master_keys(settings) is not None
 
 
 def test_what_stands_for_a_value_is_typed_and_printable() -> None:
