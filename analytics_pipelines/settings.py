@@ -23,6 +23,7 @@ from analytics_pipelines.errors import PipelinesError
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 CONNECTION_FILE = "connection.json"
+MASTER_KEYS_FILE = "master.keys"
 
 
 class _Home(BaseSettings):
@@ -51,6 +52,8 @@ class Settings(BaseSettings):
         database_url: the runtime login's `postgresql://` URL; the embedded server's when `pipelines up` made one.
         admin_database_url: the login that migrations run as; the runtime login unless given.
         redis_url: the `redis://` URL of the online store.
+        master_key: what wraps the keys of personal data: base64 of 32 bytes, or several as `2:<base64>,1:<base64>`.
+        master_keys_file: a file with the same, for use without `master_key`; `master.keys` in the state folder.
         landing_folder: the folder whose files are ingested by the landing sensor; `landing/` in the state folder.
         demo: whether the demo tenants `grocer` and `saas` are part of the lineage.
         ui_port: the port of the Dagster UI on 127.0.0.1.
@@ -70,6 +73,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     admin_database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
+    master_key: SecretStr | None = None
+    master_keys_file: Path | None = None
     landing_folder: Path | None = None
     demo: bool = True
     ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
@@ -81,7 +86,7 @@ class Settings(BaseSettings):
     outbox_id_column: str = "id"
     outbox_transaction_column: str | None = None
 
-    @field_validator("home", "landing_folder", "outbox_mapping")
+    @field_validator("home", "landing_folder", "outbox_mapping", "master_keys_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
@@ -111,6 +116,11 @@ class Settings(BaseSettings):
     def schemas(self) -> Path:
         """The folder of JSON Schemas that make event types of the user's own known."""
         return self.home / "schemas"
+
+    @property
+    def master_keys_path(self) -> Path:
+        """The file that holds the master keys where the environment gives none."""
+        return self.master_keys_file or self.home / MASTER_KEYS_FILE
 
     @classmethod
     def settings_customise_sources(

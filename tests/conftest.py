@@ -5,6 +5,7 @@ A database is cloned from a migrated template, so a test costs a tenth of a seco
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import tempfile
@@ -35,9 +36,10 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> None:
-    """Keep a developer's own platform out of the tests: only what a test sets counts."""
+    """Keep a developer's own platform out of the tests: only what a test sets counts. Personal data need a key."""
     for name in [name for name in os.environ if name.startswith(("PIPELINES_", "DAGSTER_HOME"))]:
         del os.environ[name]
+    os.environ["PIPELINES_MASTER_KEY"] = base64.b64encode(os.urandom(32)).decode()
 
 
 @pytest.fixture(scope="session")

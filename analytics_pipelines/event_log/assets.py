@@ -38,7 +38,7 @@ def after(sources: Sequence[AssetsDefinition]) -> list[AssetsDefinition]:
             rows = statistics.events_by_tenant(build.connection, build.up_to_position)
             return build.result(rows=rows, table="event_log.events", digest_head=head)
 
-    return [events, quarantine]
+    return [events, quarantine, subject_profile]
 
 
 @asset(
@@ -55,3 +55,22 @@ def quarantine(context: AssetExecutionContext, platform: Platform) -> Materializ
 
     with platform.build(context) as build:
         return build.result(refused_by_kind=statistics.refused_by_kind(build.connection))
+
+
+@asset(
+    key=["vault", "subject_profile"],
+    deps=[AssetKey(["event_log", "events"])],
+    group_name="event_log",
+    kinds={"postgres", "python"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def subject_profile(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
+    """One row per tenant and subject: the newest value of each personal field. For members of pii_reader alone.
+
+    Nothing of it is shown here: the catalog is read by people who may not see it.
+    """
+    from analytics_pipelines.event_log.profile import refresh_profiles
+
+    with platform.build(context) as build:
+        return build.result(rows=refresh_profiles(platform.pool, build.connection, build.up_to_position))

@@ -1,7 +1,8 @@
 """Bulk appending: set-based SQL around one COPY.
 
-Defines how one chunk of events enters the log in one transaction: validate, tell fresh events from known ones, number
-them within their streams, COPY them, write down their identities, and quarantine what is refused.
+Defines how one chunk of events enters the log in one transaction: validate, seal what is personal, tell fresh events
+from known ones, number them within their streams, COPY them, write down their identities, and quarantine what is
+refused.
 `EventStore.append_batch` drives it.
 """
 
@@ -13,19 +14,25 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import errors
 
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import AHEAD, Refusal, json_text, refusal
+from analytics_pipelines.event_log.vault import PersonalEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from psycopg import Connection, Cursor
     from psycopg_pool import ConnectionPool
+
+    from analytics_pipelines.event_log.personal import PersonalFields
+    from analytics_pipelines.event_log.vault import Vault
+
+    Seal = Callable[[Sequence[PersonalEvent]], list[str | Refusal]]
 
 CHUNK_EVENTS = 20_000
 CHUNK_CHARACTERS = 32_000_000
@@ -91,8 +98,8 @@ _FIND_CONFLICTS = """
 """
 
 _QUARANTINE = """
-    insert into event_log.quarantine (tenant_id, kind, reason, source, event_id, origin, bytes, digest)
-    values (%s, %s, %s, %s, %s, %s, %s, %s)
+    insert into event_log.quarantine (tenant_id, kind, reason, source, event_id, origin, bytes, digest, is_sealed)
+    values (%s, %s, %s, %s, %s, %s, %s, %s, true)
     on conflict (tenant_id, digest, kind) do nothing
 """
 
@@ -102,11 +109,19 @@ TAKEN = Refusal("conflict", "id: the log has this source and id with other conte
 REFUSED_BY_POSTGRES = (errors.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
 
+class Staged(NamedTuple):
+    """A valid event with its COPY fields, and its payload as it is stored."""
+
+    event: NewEvent
+    text: str
+    data: str
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A chunk ready to be written: valid events with their COPY fields, and what was refused with the reason."""
+    """A chunk ready to be written: valid events, and what was refused with the reason."""
 
-    staged: list[tuple[NewEvent, str]] = field(default_factory=list)
+    staged: list[Staged] = field(default_factory=list)
     refused: list[tuple[NewEvent | Malformed, Refusal]] = field(default_factory=list)
 
 
@@ -127,28 +142,61 @@ def chunks(events: Iterable[NewEvent | Malformed]) -> Iterator[list[NewEvent | M
         yield chunk
 
 
-def prepare(chunk: list[NewEvent | Malformed], catalog: Catalog = BUILT_IN) -> Prepared:
-    """Validate one chunk and write its rows as COPY wants them. No database is touched."""
-    prepared = Prepared()
+def prepare(chunk: list[NewEvent | Malformed], seal: Seal, catalog: Catalog = BUILT_IN) -> Prepared:
+    """Validate one chunk and write its rows as COPY wants them.
+
+    Args:
+        chunk: what was sent.
+        seal: how personal values are encrypted; called once, for the events of types that have some.
+        catalog: the event types that may be appended.
+    """
+    outcomes: list[str | Refusal] = []
+    personal: dict[int, PersonalEvent] = {}
     latest = datetime.now(UTC) + AHEAD
-    for item in chunk:
+    for place, item in enumerate(chunk):
         if isinstance(item, Malformed):
-            prepared.refused.append((item, Refusal("malformed", item.reason)))
+            outcomes.append(Refusal("malformed", item.reason))
+            continue
+        declared = catalog.personal.get((item.event_type, item.schema_version))
+        if declared is not None:
+            personal[place] = read_personal(item, declared, latest, catalog)
+            outcomes.append("")
             continue
         try:
             data = json_text(item.data)
         except ValueError as error:
-            prepared.refused.append((item, Refusal("invalid", str(error))))
-            continue
-        reason = refusal(item, data, latest, catalog)
-        if reason is None:
-            prepared.staged.append((item, _fields(item, data)))
+            outcomes.append(Refusal("invalid", str(error)))
         else:
-            prepared.refused.append((item, reason))
+            outcomes.append(refusal(item, data, latest, catalog) or data)
+    if personal:
+        for place, outcome in zip(personal, seal(list(personal.values())), strict=True):
+            outcomes[place] = outcome
+    prepared = Prepared()
+    for item, outcome in zip(chunk, outcomes, strict=True):
+        if isinstance(outcome, Refusal):
+            prepared.refused.append((item, outcome))
+        else:
+            assert isinstance(item, NewEvent)
+            prepared.staged.append(Staged(item, _fields(item, outcome), outcome))
     return prepared
 
 
-def append_prepared(pool: ConnectionPool, tenant_id: str, prepared: Prepared) -> BatchResult:
+def read_personal(
+    event: NewEvent, declared: PersonalFields, latest: datetime | None = None, catalog: Catalog = BUILT_IN
+) -> PersonalEvent:
+    """Read and validate an event of a type with personal fields, before they are sealed."""
+    try:
+        sent = declared.read(event.data)
+        reason = refusal(event, json_text(event.data if sent is None else sent), latest, catalog)
+    except ValueError as error:
+        sent, reason = None, Refusal("invalid", str(error))
+    if sent is None:
+        reason = reason or Refusal("invalid", "data: a JSON object is needed")
+        return PersonalEvent(event, None, {}, {}, reason)
+    return PersonalEvent(event, declared.subject(sent), sent, declared.values(sent), reason)
+
+
+def append_prepared(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared) -> BatchResult:
     """Append one prepared chunk in one transaction and say what became of each of its events."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -156,7 +204,7 @@ def append_prepared(pool: ConnectionPool, tenant_id: str, prepared: Prepared) ->
                 connection.execute("select event_log.make_partitions()")
                 connection.commit()
                 with connection.transaction():
-                    return _write(connection, tenant_id, prepared)
+                    return _write(connection, vault, tenant_id, prepared)
         except (errors.UniqueViolation, errors.DeadlockDetected):
             # Another writer was first with one of the identities: begin again and see it.
             if attempt == ATTEMPTS:
@@ -167,15 +215,15 @@ def append_prepared(pool: ConnectionPool, tenant_id: str, prepared: Prepared) ->
                 raise
             if len(staged) == 1:
                 reason = Refusal("invalid", f"data: {str(error).splitlines()[0]}")
-                return append_prepared(pool, tenant_id, Prepared([], [*refused, (staged[0][0], reason)]))
+                return append_prepared(pool, vault, tenant_id, Prepared([], [*refused, (staged[0].event, reason)]))
             # Some event of the chunk cannot be stored: halve until it stands alone.
             half = len(staged) // 2
-            first = append_prepared(pool, tenant_id, Prepared(staged[:half], refused))
-            return first + append_prepared(pool, tenant_id, Prepared(staged[half:]))
+            first = append_prepared(pool, vault, tenant_id, Prepared(staged[:half], refused))
+            return first + append_prepared(pool, vault, tenant_id, Prepared(staged[half:]))
     raise AssertionError
 
 
-def _write(connection: Connection, tenant_id: str, prepared: Prepared) -> BatchResult:
+def _write(connection: Connection, vault: Vault, tenant_id: str, prepared: Prepared) -> BatchResult:
     staged = prepared.staged
     fresh: list[NewEvent] = []
     conflicts: list[NewEvent] = []
@@ -184,11 +232,16 @@ def _write(connection: Connection, tenant_id: str, prepared: Prepared) -> BatchR
             fresh, conflicts = write(cursor, tenant_id, staged)
         quarantined = [*prepared.refused, *((event, TAKEN) for event in conflicts)]
         if quarantined:
-            cursor.executemany(_QUARANTINE, [_quarantine_row(tenant_id, *item) for item in quarantined])
+            rows = [_quarantine_row(tenant_id, *item) for item in quarantined]
+            contents = vault.lock_refused(connection, tenant_id, [content for _, content, _ in rows])
+            cursor.executemany(
+                _QUARANTINE,
+                [[*texts, content, digest] for (texts, _, digest), content in zip(rows, contents, strict=True)],
+            )
     return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined))
 
 
-def write(cursor: Cursor, tenant_id: str, staged: list[tuple[NewEvent, str]]) -> tuple[list[NewEvent], list[NewEvent]]:
+def write(cursor: Cursor, tenant_id: str, staged: list[Staged]) -> tuple[list[NewEvent], list[NewEvent]]:
     """Append those of the prepared events that are new; return them, and those in conflict. The others are duplicates.
 
     Raises:
@@ -197,33 +250,31 @@ def write(cursor: Cursor, tenant_id: str, staged: list[tuple[NewEvent, str]]) ->
     fresh, repeated = _split(cursor, tenant_id, staged)
     if fresh:
         _insert(cursor, tenant_id, fresh)
-    return [event for event, _ in fresh], _conflicts(cursor, tenant_id, repeated) if repeated else []
+    return [item.event for item in fresh], _conflicts(cursor, tenant_id, repeated) if repeated else []
 
 
-def _split(
-    cursor: Cursor, tenant_id: str, staged: list[tuple[NewEvent, str]]
-) -> tuple[list[tuple[NewEvent, str]], list[NewEvent]]:
+def _split(cursor: Cursor, tenant_id: str, staged: list[Staged]) -> tuple[list[Staged], list[Staged]]:
     """Tell the events whose identity comes for the first time from the others."""
-    sources, event_ids = [event.source for event, _ in staged], [event.event_id for event, _ in staged]
+    sources, event_ids = [item.event.source for item in staged], [item.event.event_id for item in staged]
     seen: set[tuple[str, str]] = set(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
-    fresh: list[tuple[NewEvent, str]] = []
-    repeated: list[NewEvent] = []
+    fresh: list[Staged] = []
+    repeated: list[Staged] = []
     for item, identity in zip(staged, zip(sources, event_ids, strict=True), strict=True):
         if identity in seen:
-            repeated.append(item[0])
+            repeated.append(item)
         else:
             seen.add(identity)
             fresh.append(item)
     return fresh, repeated
 
 
-def _insert(cursor: Cursor, tenant_id: str, fresh: list[tuple[NewEvent, str]]) -> None:
+def _insert(cursor: Cursor, tenant_id: str, fresh: list[Staged]) -> None:
     """Number events within their streams and write them straight into the log: staging them first took as long again.
 
     Raises:
         errors.UniqueViolation: another writer was first with one of the identities.
     """
-    counts = Counter(event.stream_id for event, _ in fresh)
+    counts = Counter(item.event.stream_id for item in fresh)
     heads = cursor.execute(_MOVE_HEADS, [tenant_id, list(counts), list(counts.values())]).fetchall()
     versions: dict[str, int] = {stream_id: version - counts[stream_id] for stream_id, version in heads}
     before = cursor.execute(_NEWEST_POSITION).fetchone()
@@ -231,9 +282,10 @@ def _insert(cursor: Cursor, tenant_id: str, fresh: list[tuple[NewEvent, str]]) -
     with cursor.copy(_COPY) as copy:
         for start in range(0, len(fresh), COPY_LINES):
             lines: list[str] = []
-            for event, text in fresh[start : start + COPY_LINES]:
-                versions[event.stream_id] = version = versions[event.stream_id] + 1
-                lines.append(f"{tenant_id}\t{version}\t{text}\n")
+            for item in fresh[start : start + COPY_LINES]:
+                stream_id = item.event.stream_id
+                versions[stream_id] = version = versions[stream_id] + 1
+                lines.append(f"{tenant_id}\t{version}\t{item.text}\n")
             copy.write("".join(lines))
     # Never prepared: a plan for any position would read the whole table.
     claimed = cursor.execute(_CLAIM_IDENTITIES, before, prepare=False).rowcount
@@ -241,21 +293,22 @@ def _insert(cursor: Cursor, tenant_id: str, fresh: list[tuple[NewEvent, str]]) -
         raise AssertionError(f"{claimed} of {len(fresh)} events have got their identity written down")
 
 
-def _conflicts(cursor: Cursor, tenant_id: str, repeated: list[NewEvent]) -> list[NewEvent]:
+def _conflicts(cursor: Cursor, tenant_id: str, repeated: list[Staged]) -> list[NewEvent]:
     """Return those whose identity the log has with other content."""
+    events = [item.event for item in repeated]
     arguments: dict[str, object] = {
         "tenant_id": tenant_id,
-        "ordinals": list(range(len(repeated))),
-        "sources": [event.source for event in repeated],
-        "event_ids": [event.event_id for event in repeated],
-        "types": [event.event_type for event in repeated],
-        "streams": [event.stream_id for event in repeated],
-        "schema_versions": [event.schema_version for event in repeated],
-        "sequences": [event.sequence for event in repeated],
-        "moments": [event.occurred_at for event in repeated],
-        "data": [json_text(event.data) for event in repeated],
+        "ordinals": list(range(len(events))),
+        "sources": [event.source for event in events],
+        "event_ids": [event.event_id for event in events],
+        "types": [event.event_type for event in events],
+        "streams": [event.stream_id for event in events],
+        "schema_versions": [event.schema_version for event in events],
+        "sequences": [event.sequence for event in events],
+        "moments": [event.occurred_at for event in events],
+        "data": [item.data for item in repeated],
     }
-    return [repeated[ordinal] for (ordinal,) in cursor.execute(_FIND_CONFLICTS, arguments).fetchall()]
+    return [events[ordinal] for (ordinal,) in cursor.execute(_FIND_CONFLICTS, arguments).fetchall()]
 
 
 def _fields(event: NewEvent, data: str) -> str:
@@ -277,14 +330,18 @@ def _text(value: str | None) -> str:
     return value
 
 
-def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal) -> list[object]:
+def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal) -> tuple[list[object], bytes, bytes]:
+    """Return the columns before the bytes, the bytes and their digest."""
     if isinstance(item, Malformed):
         source, event_id, origin, content = None, None, item.origin, item.content
     else:
         source, event_id, origin = item.source, item.event_id, item.origin or item.source
         content = _content(item) if item.raw is None else item.raw
     texts = [None if text is None else readable(text) for text in (reason.reason, source, event_id, origin)]
-    return [tenant_id, reason.kind, *texts, content, hashlib.sha256(content).digest()]
+    digest = hashlib.sha256(content).digest()
+    if reason.kind == "erased":  # nothing of it is kept, not even a digest by which a guess could be tried
+        content, digest = b"", hashlib.sha256(f"{source}\0{event_id}".encode("utf-8", "replace")).digest()
+    return [tenant_id, reason.kind, *texts], content, digest
 
 
 def _content(event: NewEvent) -> bytes:

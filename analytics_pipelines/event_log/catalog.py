@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.schemas import SCHEMAS, VALIDATORS
-from analytics_pipelines.event_log.schemas.json_schema import DIALECT, json_schema
+from analytics_pipelines.event_log.personal import PERSONAL, PersonalFields, kind_of
+from analytics_pipelines.event_log.schemas import VALIDATORS
+from analytics_pipelines.event_log.schemas.json_schema import DIALECT
 from analytics_pipelines.event_log.schemas.payload import Payload
-from analytics_pipelines.event_log.schemas.personal import PersonalFields, personal_fields
+from analytics_pipelines.event_log.schemas.personal import personal_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,13 +56,7 @@ class Catalog:
     own: Mapping[tuple[str, int], dict[str, Any]]
 
 
-def _built_in() -> Catalog:
-    of_people = {key: personal_fields(json_schema(*key)) for key, payload in SCHEMAS.items() if payload.subject_field}
-    validators = cast("Mapping[tuple[str, int], Validator]", VALIDATORS)
-    return Catalog(validators, {key: fields for key, fields in of_people.items() if fields is not None}, {})
-
-
-BUILT_IN = _built_in()
+BUILT_IN = Catalog(cast("Mapping[tuple[str, int], Validator]", VALIDATORS), PERSONAL, {})
 """The types that every installation knows."""
 
 
@@ -73,7 +68,7 @@ def load_catalog(folder: Path) -> Catalog:
     """
     own: dict[tuple[str, int], dict[str, Any]] = {}
     validators, personal = dict(BUILT_IN.validators), dict(BUILT_IN.personal)
-    built_in = {event_type for event_type, _ in SCHEMAS}
+    built_in = {event_type for event_type, _ in VALIDATORS}
     for path in sorted(folder.glob("*.json")):
         name = _FILE.fullmatch(path.name)
         if name is None:
@@ -90,7 +85,9 @@ def load_catalog(folder: Path) -> Catalog:
         except (OSError, ValueError) as error:
             raise PipelinesError(f"{path}: {str(error).splitlines()[0]}; correct the file or remove it") from None
         if fields is not None:
-            personal[key] = fields
+            personal[key] = PersonalFields(
+                fields.subject_field, kind_of(fields.subject_field), tuple(sorted(fields.fields)), {}
+            )
     return Catalog(validators, personal, own)
 
 

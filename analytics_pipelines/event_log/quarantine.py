@@ -14,10 +14,21 @@ from psycopg.rows import dict_row
 from pydantic import TypeAdapter
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.batch import ATTEMPTS, REFUSED_BY_POSTGRES, TAKEN, prepare, readable, write
+from analytics_pipelines.event_log.batch import (
+    ATTEMPTS,
+    REFUSED_BY_POSTGRES,
+    TAKEN,
+    Prepared,
+    Staged,
+    prepare,
+    readable,
+    write,
+)
+from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 from analytics_pipelines.event_log.cloud_events import exact_json, parse
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import Refusal
+from analytics_pipelines.event_log.vault import PersonalEvent, Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +43,8 @@ _FROM_FIELDS = TypeAdapter(NewEvent)
 _KEPT_FIELDS = {kept.name for kept in fields(NewEvent)}
 
 _ENTRY = """
-    tenant_id, quarantine_id, kind, reason, source, event_id, origin, octet_length(bytes) as size, quarantined_at,
-    redriven_at, outcome
+    tenant_id, quarantine_id, kind, reason, source, event_id, origin, octet_length(bytes) as size, is_sealed,
+    quarantined_at, redriven_at, outcome
 """
 
 _LIST = f"""
@@ -61,13 +72,14 @@ _SHOW = f"select {_ENTRY}, bytes from event_log.quarantine where tenant_id = %s 
 
 # A page is so many entries, or fewer of many bytes: one may have megabytes.
 _WAITING = """
-    select tenant_id, quarantine_id, kind, reason, origin, bytes
+    select tenant_id, quarantine_id, kind, reason, origin, bytes, is_sealed
     from (
         select *, sum(octet_length(bytes)) over (order by quarantine_id) - octet_length(bytes) as before
         from (
             select * from event_log.quarantine
             where tenant_id = %(tenant_id)s and quarantine_id > %(after)s
-                and (outcome is null or outcome = 'quarantined') and kind <> 'conflict'
+                and (outcome is null or outcome = 'quarantined') and kind not in ('conflict', 'erased')
+                and octet_length(bytes) > 0
                 and (%(kind)s::text is null or kind = %(kind)s)
             order by quarantine_id limit %(limit)s
         ) as next
@@ -77,7 +89,7 @@ _WAITING = """
 """
 
 _ASKED = """
-    select tenant_id, quarantine_id, kind, reason, origin, bytes from event_log.quarantine
+    select tenant_id, quarantine_id, kind, reason, origin, bytes, is_sealed from event_log.quarantine
     where tenant_id = %(tenant_id)s and quarantine_id = %(id)s and (%(kind)s::text is null or kind = %(kind)s)
 """
 
@@ -97,12 +109,19 @@ class _Redriven:
     refusal: Refusal | None = None
 
 
-_Waiting = tuple[int, NewEvent, str]
+_Waiting = tuple[int, Staged]
 
 
-def quarantined_bytes(row: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a refused event as they were sent; every reader of them comes through here."""
-    return bytes(row["bytes"])
+def quarantined_bytes(connection: Connection, vault: Vault, row: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a refused event as they were sent; every reader of them comes through here.
+
+    None are left of an event about a person who was erased.
+
+    Raises:
+        PipelinesError: they are sealed and there is no master key, or not the right one.
+    """
+    content = bytes(row["bytes"])
+    return vault.unlock_refused(connection, row["tenant_id"], [content])[0] if row["is_sealed"] else content
 
 
 def event_of(content: bytes, origin: str) -> NewEvent | Malformed:
@@ -127,7 +146,7 @@ def listing(
     return {"counts": counts, "entries": entries}
 
 
-def entry(connection: Connection, tenant_id: str, quarantine_id: int) -> dict[str, Any]:
+def entry(connection: Connection, tenant_id: str, quarantine_id: int, vault: Vault | None = None) -> dict[str, Any]:
     """Return one entry, its `bytes` as they were sent.
 
     Raises:
@@ -137,11 +156,17 @@ def entry(connection: Connection, tenant_id: str, quarantine_id: int) -> dict[st
         row = cursor.execute(_SHOW, [tenant_id, quarantine_id]).fetchone()
     if row is None:
         raise PipelinesError(f"{tenant_id} has no quarantined event {quarantine_id}; see `pipelines quarantine list`")
-    return {**row, "bytes": quarantined_bytes(row)}
+    return {**row, "bytes": quarantined_bytes(connection, vault or Vault(), row)}
 
 
-def redrive(
-    pool: ConnectionPool, *, tenant_id: str | None = None, kind: str | None = None, ids: Sequence[int] = ()
+def redrive(  # noqa: PLR0913 - what is chosen, and with what, by keyword
+    pool: ConnectionPool,
+    *,
+    tenant_id: str | None = None,
+    kind: str | None = None,
+    ids: Sequence[int] = (),
+    catalog: Catalog = BUILT_IN,
+    vault: Vault | None = None,
 ) -> BatchResult:
     """Put quarantined events through again, in the order in which they came, and say what became of them.
 
@@ -153,11 +178,14 @@ def redrive(
         tenant_id: whose events; needed with `ids`.
         kind: only those of one kind.
         ids: only these.
+        catalog: the event types that may be appended.
+        vault: what seals and unseals personal data; one with the master keys of the settings unless given.
 
     Raises:
         PipelinesError: an id is not one of the tenant's.
     """
     result = BatchResult()
+    gate = _Gate(pool, catalog, vault or Vault())
     with pool.connection() as connection:
         tenants = [row[0] for row in connection.execute(_TENANTS, {"tenant_id": tenant_id}).fetchall()]
     if ids:
@@ -167,7 +195,7 @@ def redrive(
     for tenant in tenants:
         pages = _asked(pool, tenant, kind, ids) if ids else _pages(pool, tenant, kind)
         for rows in pages:
-            for one in _redrive_page(pool, tenant, rows):
+            for one in _redrive_page(gate, tenant, rows):
                 result += BatchResult(
                     int(one.outcome == "accepted"), int(one.outcome == "duplicate"), int(one.refusal is not None)
                 )
@@ -201,15 +229,33 @@ def _asked(
         yield rows
 
 
-def _redrive_page(pool: ConnectionPool, tenant_id: str, rows: list[dict[str, Any]]) -> list[_Redriven]:
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """What events go through on their way into the log."""
+
+    pool: ConnectionPool
+    catalog: Catalog
+    vault: Vault
+
+    def prepare(self, tenant_id: str, row: Mapping[str, Any]) -> Prepared:
+        def seal(events: Sequence[PersonalEvent]) -> list[str | Refusal]:
+            with self.pool.connection() as connection, connection.transaction():
+                return self.vault.seal(connection, tenant_id, events)
+
+        with self.pool.connection() as connection:
+            content = quarantined_bytes(connection, self.vault, row)
+        return prepare([event_of(content, row["origin"])], seal, self.catalog)
+
+
+def _redrive_page(gate: _Gate, tenant_id: str, rows: list[dict[str, Any]]) -> list[_Redriven]:
     """Put one page through: what is refused before the database is asked, then the rest."""
     refused: list[_Redriven] = []
     waiting: list[_Waiting] = []
     for row in rows:
-        prepared = prepare([event_of(quarantined_bytes(row), row["origin"])])
+        prepared = gate.prepare(tenant_id, row)
         refused += [_Redriven(row["quarantine_id"], "quarantined", reason) for _, reason in prepared.refused]
-        waiting += [(row["quarantine_id"], event, text) for event, text in prepared.staged]
-    return _append(pool, tenant_id, waiting, refused)
+        waiting += [(row["quarantine_id"], item) for item in prepared.staged]
+    return _append(gate.pool, tenant_id, waiting, refused)
 
 
 def _append(pool: ConnectionPool, tenant_id: str, waiting: list[_Waiting], refused: list[_Redriven]) -> list[_Redriven]:
@@ -240,15 +286,15 @@ def _write(connection: Connection, tenant_id: str, waiting: list[_Waiting]) -> l
     if not waiting:
         return []
     with connection.cursor() as cursor:
-        fresh, conflicts = write(cursor, tenant_id, [(event, text) for _, event, text in waiting])
+        fresh, conflicts = write(cursor, tenant_id, [item for _, item in waiting])
     accepted, taken = {id(event) for event in fresh}, {id(event) for event in conflicts}
     return [
         _Redriven(number, "accepted")
-        if id(event) in accepted
+        if id(item.event) in accepted
         else _Redriven(number, "quarantined", TAKEN)
-        if id(event) in taken
+        if id(item.event) in taken
         else _Redriven(number, "duplicate")
-        for number, event, _ in waiting
+        for number, item in waiting
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,20 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare
+from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare, read_personal
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
+from analytics_pipelines.event_log.encryption import SEALED
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
-from analytics_pipelines.event_log.validation import json_text, refusal, require_tenant
+from analytics_pipelines.event_log.validation import Refusal, json_text, refusal, require_tenant
+from analytics_pipelines.event_log.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
+
+    from analytics_pipelines.event_log.vault import PersonalEvent
 
 READ_BATCH = 5_000
 _exact_json = partial(json.loads, parse_float=Decimal)
@@ -72,10 +76,17 @@ class InvalidEventError(PipelinesError):
 class EventStore:
     """The log, over a pool of runtime sessions. Safe to share between threads."""
 
-    def __init__(self, pool: ConnectionPool, catalog: Catalog = BUILT_IN) -> None:
-        """Take the pool and the event types that may be appended; nothing is read or written yet."""
+    def __init__(self, pool: ConnectionPool, catalog: Catalog = BUILT_IN, vault: Vault | None = None) -> None:
+        """Take the pool; nothing is read or written yet.
+
+        Args:
+            pool: runtime sessions.
+            catalog: the event types that may be appended.
+            vault: what seals and reveals personal data; one with the master keys of the settings unless given.
+        """
         self._pool = pool
         self._catalog = catalog
+        self._vault = vault or Vault()
 
     def append(
         self,
@@ -129,10 +140,13 @@ class EventStore:
 
         Raises:
             ConcurrencyError: a stream is at another version.
-            InvalidEventError: an event is not valid, its identity is taken by other content or comes twice.
+            InvalidEventError: an event is not valid, its identity is taken by other content or comes twice, or it is
+                about a person who was erased.
+            PipelinesError: it has personal fields and there is no master key.
         """
         require_tenant(tenant_id)
-        arguments = _arguments(tenant_id, events, expected_versions or {}, self._catalog)
+        payloads = self._payloads(tenant_id, events, connection)
+        arguments = _arguments(tenant_id, events, payloads, expected_versions or {})
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._transaction(connection) as session:
@@ -180,10 +194,10 @@ class EventStore:
         with ThreadPoolExecutor(max_workers=1) as writer:
             writing: Future[BatchResult] | None = None
             for chunk in chunks(events):
-                prepared = prepare(chunk, self._catalog)
+                prepared = prepare(chunk, partial(self._seal, tenant_id, None), self._catalog)
                 if writing is not None:
                     result += writing.result()
-                writing = writer.submit(append_prepared, self._pool, tenant_id, prepared)
+                writing = writer.submit(append_prepared, self._pool, self._vault, tenant_id, prepared)
             if writing is not None:
                 result += writing.result()
         return result
@@ -227,16 +241,51 @@ class EventStore:
         while True:
             with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
                 rows = cursor.execute(_READ, arguments).fetchall()
-            for row in rows:
-                row["data"] = _exact_json(row["data"])
-                yield Event(**row)
-            if len(rows) < READ_BATCH:
+                events = [Event(**{**row, "data": _exact_json(row["data"])}) for row in rows]
+                self._vault.reveal(
+                    connection, [event for event, row in zip(events, rows, strict=True) if SEALED in row["data"]]
+                )
+            yield from events
+            if len(events) < READ_BATCH:
                 return
-            arguments["after"] = rows[-1]["position"]
+            arguments["after"] = events[-1].position
+
+    def _payloads(self, tenant_id: str, events: Sequence[NewEvent], connection: Connection | None) -> list[str]:
+        """Return the payloads of valid events as they are stored, as JSON text."""
+        declared = [self._catalog.personal.get((event.event_type, event.schema_version)) for event in events]
+        if not any(declared):
+            return [_valid(event, self._catalog) for event in events]
+        personal = [
+            read_personal(event, fields, catalog=self._catalog)
+            for event, fields in zip(events, declared, strict=True)
+            if fields
+        ]
+        plain = {
+            id(event): _valid(event, self._catalog)
+            for event, fields in zip(events, declared, strict=True)
+            if not fields
+        }
+        sealed = {
+            id(item.event): text
+            for item, text in zip(personal, self._seal(tenant_id, connection, personal), strict=True)
+        }
+        payloads: list[str] = []
+        for event in events:
+            text = plain[id(event)] if id(event) in plain else sealed[id(event)]
+            if isinstance(text, Refusal):
+                raise InvalidEventError(_refused(event, text.reason))
+            payloads.append(text)
+        return payloads
+
+    def _seal(
+        self, tenant_id: str, connection: Connection | None, events: Sequence[PersonalEvent]
+    ) -> list[str | Refusal]:
+        with nullcontext(connection) if connection else self._pool.connection() as session, session.transaction():
+            return self._vault.seal(session, tenant_id, events)
 
 
 def _arguments(
-    tenant_id: str, events: Sequence[NewEvent], expected: Mapping[str, int], catalog: Catalog
+    tenant_id: str, events: Sequence[NewEvent], payloads: list[str], expected: Mapping[str, int]
 ) -> dict[str, object]:
     if not events:
         raise InvalidEventError("there is no event to append")
@@ -257,7 +306,7 @@ def _arguments(
         "moments": [event.occurred_at for event in events],
         "correlation_ids": [event.correlation_id for event in events],
         "causation_ids": [event.causation_id for event in events],
-        "payloads": [_valid(event, catalog) for event in events],
+        "payloads": payloads,
     }
 
 

@@ -25,10 +25,12 @@ from analytics_pipelines.ingestion.mapping import Csv, Mapping, map_rows
 from analytics_pipelines.ingestion.values import convert, is_missing, moment, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from analytics_pipelines.event_log import Malformed, NewEvent
+    from analytics_pipelines.event_log.validation import Refusal
+    from analytics_pipelines.event_log.vault import PersonalEvent
     from analytics_pipelines.ingestion.values import Type
 
 FIRST_ROWS = 1_000
@@ -82,13 +84,18 @@ def dry_run(path: Path, mappings: list[Mapping]) -> DryRun:
         events = list(_first_events(path, mappings, done))
     except (OSError, EOFError) as error:
         raise cannot_be_read(path, error) from None
-    prepared = prepare(events)
-    for event, _ in prepared.staged:
+    prepared = prepare(events, _unsealed)
+    for event in (item.event for item in prepared.staged):
         done.events[event.event_type] += 1
         if len(done.first) < SHOWN_EVENTS:
             done.first.append(_shown(event))
     done.refused.update(f"{refusal.kind}: {refusal.reason}" for _, refusal in prepared.refused)
     return done
+
+
+def _unsealed(events: Sequence[PersonalEvent]) -> list[str | Refusal]:
+    """Leave personal values as they are: nothing is written."""
+    return [event.refused or json_text(event.sent) for event in events]
 
 
 def propose(rows: list[Row], path: Path, written: Csv) -> Mapping:

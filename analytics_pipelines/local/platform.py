@@ -7,6 +7,7 @@ How a single server works belongs into its module.
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -123,6 +124,7 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
         settings = settings.model_copy(update={name: SecretStr(url) for name, url in _used(embedded, urls).items()})
         dagster.prepare(settings.home)
         settings.landing.mkdir(parents=True, exist_ok=True)
+        ensure_master_key(settings)
         if embedded["redis"]:
             redis.start(settings.home, redis.Login.from_url(urls["redis_url"]))
         if embedded["postgres"]:
@@ -131,6 +133,12 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
         if ui:
             dagster.start(settings)
         return settings
+
+
+def ensure_master_key(settings: Settings) -> None:
+    """Make the key that personal data hang on, once, unless the settings name one. It is never written over."""
+    if settings.master_key is None and not settings.master_keys_path.exists():
+        write_private(settings.master_keys_path, f"1:{base64.b64encode(os.urandom(32)).decode()}\n")
 
 
 def down(settings: Settings) -> list[str]:

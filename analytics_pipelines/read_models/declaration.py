@@ -6,13 +6,18 @@ Defines `ReadModel` and its kinds of column. A column says what it is folded fro
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OCCURRED_AT = "timestamp with time zone"
+_QUOTED = re.compile(r"'([^']*)'")
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,27 @@ class ReadModel:
     key_description: str
     columns: tuple[Column, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a model that names a personal field: nothing that is derived from the log may hold one.
+
+        Raises:
+            PipelinesError: it does; the line names the column.
+        """
+        from analytics_pipelines.event_log.personal import personal_names
+
+        named = [
+            (column.name, column.value, column.events) for column in self.columns if isinstance(column, Sum | Last)
+        ]
+        named += [(self.key, f"'{self.keys.get(event, self.key)}'", (event,)) for event in self.events]
+        for column, expression, events in named:
+            texts = _QUOTED.findall(expression)
+            found = personal_names(events) & {word for text in texts for word in _WORD.findall(text)}
+            if found:
+                raise PipelinesError(
+                    f"read model {self.name}: {column} is made of {', '.join(sorted(found))}, which is personal; leave "
+                    "it out, or derive at append what is needed of it (see Payload.derived)"
+                )
 
     @property
     def folded(self) -> list[Folded]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from analytics_pipelines.event_log.schemas import app, crm, sagas, scoring, shop
+from analytics_pipelines.event_log.schemas import app, crm, people, sagas, scoring, shop
 
 if TYPE_CHECKING:
     from analytics_pipelines.event_log.schemas.payload import Payload
 
-DOMAINS = {"crm": crm, "shop": shop, "app": app, "scoring": scoring, "sagas": sagas}
+DOMAINS = {"crm": crm, "shop": shop, "app": app, "scoring": scoring, "sagas": sagas, "people": people}
 
 
 def type_and_version(name: str) -> tuple[str, int]:

@@ -15,12 +15,14 @@ from analytics_pipelines.event_log.schemas.payload import (
     Credits,
     Currency,
     Day,
+    Derived,
     Identifier,
     Milliseconds,
     Payload,
     PersonalText,
     Share,
     WholeNumber,
+    domain,
 )
 
 
@@ -50,6 +52,7 @@ class LeadCreated(Payload):
     """A lead entered the CRM. Stream: `lead-<lead_id>`."""
 
     subject_field: ClassVar[str | None] = "lead_id"
+    derived: ClassVar[Derived] = {"email_domain": ("email", domain)}
 
     lead_id: Identifier
     company_id: Identifier
@@ -68,6 +71,7 @@ class LeadContactDetailsChanged(Payload):
     """How to reach a lead changed; fields left out stay as they are. Stream: `lead-<lead_id>`."""
 
     subject_field: ClassVar[str | None] = "lead_id"
+    derived: ClassVar[Derived] = {"email_domain": ("email", domain)}
 
     lead_id: Identifier
     name: PersonalText | None = None

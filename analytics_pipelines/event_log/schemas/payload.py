@@ -5,6 +5,7 @@ Defines the base class of payloads and the kinds of value they use. Add a kind h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -65,6 +66,15 @@ Day = Annotated[
 PersonalText = Annotated[str, Field(max_length=10_000), Personal()]
 
 
+def domain(email: str) -> str:
+    """Return the domain of an e-mail address, in small letters; models need it, and it names no person."""
+    return email.rpartition("@")[2].strip().lower()
+
+
+Derived = Mapping[str, tuple[str, Callable[[str], str]]]
+"""Fields computed where they are absent: each from which field, and how."""
+
+
 class Payload(BaseModel):
     """The `data` of an event.
 
@@ -80,3 +90,6 @@ class Payload(BaseModel):
 
     subject_field: ClassVar[str | None] = None
     """The field that identifies the person whom the payload's personal fields are about."""
+
+    derived: ClassVar[Derived] = {}
+    """What models need of personal fields; computed before these are encrypted."""
