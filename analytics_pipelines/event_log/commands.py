@@ -65,7 +65,7 @@ def tail(  # noqa: PLR0913 - the options
                 backward=True,
                 batch_events=limit or _NEWEST,
             )
-            found: Iterator[Event] = reversed(next(newest, []))
+            found: Iterator[Event] = (event for batch in islice(newest, 1) for event in reversed(batch))
             limit = None
         else:
             found = store.read(after=after, up_to=settled, tenant_id=tenant, event_types=types, stream_id=stream)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -250,19 +251,25 @@ class _Fetched:
     is_cut: bool
 
 
+class _FullError(Exception):
+    """Cancels a COPY whose rows are long."""
+
+
 def _copy(cursor: Cursor, query: str, arguments: list[Any]) -> _Fetched:
     lines = io.BytesIO()
     rows = 0
     line = b""
-    is_cut = False
     # Postgres sends a row at a time. The driver quotes the arguments into the text, as COPY takes none.
-    with cursor.copy(f"copy ({query}) to stdout".encode(), arguments) as copy:
+    statement = f"copy ({query}) to stdout".encode()
+    is_cut = True
+    with suppress(_FullError), cursor.copy(statement, arguments) as copy:
         for line in copy:
             rows += 1
-            if lines.write(line) and lines.tell() >= MOST_BYTES:
-                is_cut = True
-                break
-        fields = bytes(line).split(b"\t", _VERSION + 1) if rows else [b"0"] * (_VERSION + 1)
+            lines.write(line)
+            if lines.tell() >= MOST_BYTES:
+                raise _FullError
+        is_cut = False
+    fields = bytes(line).split(b"\t", _VERSION + 1) if rows else [b"0"] * (_VERSION + 1)
     return _Fetched(lines, rows, int(fields[0]), int(fields[_VERSION]), is_cut)
 
 

@@ -303,5 +303,6 @@ class DurableSubscription:
 
 def _open(pool: ConnectionPool) -> Connection:
     """Open a session beside the pool: who waits must not take one from those who work."""
-    arguments: Any = pool.kwargs  # a mapping, as `connections.open_pool` gives it
-    return psycopg.connect(str(pool.conninfo), **{**(arguments or {}), "autocommit": True})
+    kwargs: Any = pool.kwargs  # a mapping, as `connections.open_pool` gives it
+    arguments: dict[str, Any] = {**(kwargs or {}), "autocommit": True}
+    return psycopg.connect(str(pool.conninfo), **arguments)
