@@ -14,7 +14,7 @@ import click
 
 from analytics_pipelines.automation import commands as automation
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import erasure_commands as erasure
+from analytics_pipelines.event_log import commands as event_log
 from analytics_pipelines.features import commands as features
 from analytics_pipelines.ingestion import commands as ingestion
 from analytics_pipelines.local import commands as local
@@ -24,7 +24,7 @@ from analytics_pipelines.sagas import commands as sagas
 if TYPE_CHECKING:
     from dagster import Definitions
 
-ROOMS = (local, migrations, ingestion, automation, features, sagas, erasure)
+ROOMS = (local, migrations, ingestion, event_log, automation, features, sagas)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -85,9 +85,8 @@ def load_catalog(folder: Path) -> Catalog:
         except (OSError, ValueError) as error:
             raise PipelinesError(f"{path}: {str(error).splitlines()[0]}; correct the file or remove it") from None
         if fields is not None:
-            personal[key] = PersonalFields(
-                fields.subject_field, kind_of(fields.subject_field), tuple(sorted(fields.fields)), {}
-            )
+            subject, names = fields
+            personal[key] = PersonalFields(subject, kind_of(subject), names, {})
     return Catalog(validators, personal, own)
 
 

@@ -1,14 +1,21 @@
 """What an event is, before and after it is in the log.
 
-Defines `NewEvent` (what a producer sends), `Event` (what a reader gets) and the results of appending. No storage here.
+Defines `NewEvent` (what a producer sends), `Event` and `Gap` (what a reader gets) and the results of appending. No
+storage here.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import orjson
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +60,8 @@ class Malformed:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event as it stands in the log. Times are UTC; numbers with a fraction in `data` are `Decimal`."""
+class _Row(NamedTuple):
+    """One row of the log. A named tuple is made three times as fast as a frozen dataclass."""
 
     position: int
     tenant_id: str
@@ -70,7 +76,61 @@ class Event:
     recorded_at: datetime
     correlation_id: str | None
     causation_id: str | None
-    data: dict[str, Any]
+    data_json: str
+
+
+class Event(_Row):
+    """An event as it stands in the log. Times are UTC.
+
+    Attributes:
+        data_json: the payload as JSON text, every digit kept.
+        data: the payload, decoded when it is first asked for. Numbers with a fraction are `Decimal`, and so are whole
+            numbers of more than 4,300 digits, which Python does not read as integers.
+    """
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The payload."""
+        return decode(self.data_json)
+
+
+# What orjson would round: a fraction, and a whole number that may not fit 64 bits. Postgres writes no exponents.
+_NEEDS_CARE = re.compile(r"\d\.\d|\d{19}")
+
+
+def decode(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Decode JSON as Postgres writes it; every number keeps its value."""
+    if _NEEDS_CARE.search(text) is None:
+        return orjson.loads(text)
+    try:
+        return _exact(text)
+    except ValueError:
+        return json.loads(text, parse_float=Decimal, parse_int=_whole)
+
+
+_exact = json.JSONDecoder(parse_float=Decimal).decode
+
+
+def _whole(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= _MOST_DIGITS else Decimal(digits)
+
+
+_MOST_DIGITS = 4_300
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Events that a subscription dropped because its reader was too slow.
+
+    Attributes:
+        first_position: no event before it was dropped.
+        last_position: nor one after it.
+        missed: how many of the subscription's events lie between the two, both included.
+    """
+
+    first_position: int
+    last_position: int
+    missed: int
 
 
 @dataclass(frozen=True, slots=True)

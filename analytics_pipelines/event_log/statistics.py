@@ -1,11 +1,12 @@
-"""How much the log holds.
+"""How much the log holds, and who keeps it from settling.
 
-Defines the counts that the catalog shows. They are kept up from one build to the next: nothing counts a billion rows
-again.
+Defines the counts that the catalog shows, and the writers that hold the cursor back. The counts are kept up from one
+build to the next: nothing counts a billion rows again.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,3 +59,36 @@ _GAPS = """
 def streams_with_gaps(connection: Connection) -> list[str]:
     """Return the streams, among those of the newest thousand events, whose versions are not 1, 2, 3, ..."""
     return [row[0] for row in connection.execute(_GAPS, [_NEWEST]).fetchall()]
+
+
+SLOW_SECONDS = 60
+"""A transaction that appends and is open for longer is worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A transaction that has appended and not ended: the settled position cannot pass it.
+
+    Attributes:
+        pid: its session's process; None for a prepared transaction, which has none.
+        application: what the session calls itself.
+        seconds: how long the transaction is open; None when the log's owner may not see other logins' sessions.
+        query: the beginning of what it runs or ran last.
+    """
+
+    pid: int | None
+    application: str | None
+    seconds: float | None
+    query: str | None
+
+    def __str__(self) -> str:
+        """Name it in one line."""
+        age = "for an unknown time" if self.seconds is None else f"for {self.seconds:.0f} s"
+        query = " ".join((self.query or "").split())
+        return f"pid {self.pid or '-'} ({self.application or 'unnamed'}), open {age}: {query}"
+
+
+def open_writers(connection: Connection) -> list[Writer]:
+    """Return the transactions that hold the settled position back, oldest first; none when it is the newest."""
+    query = "select pid, application, seconds, query from event_log.open_writers()"
+    return [Writer(*row) for row in connection.execute(query).fetchall()]

@@ -1,53 +1,48 @@
 """The event log: append and read.
 
 Defines `EventStore`. Everything that writes to or reads from `event_log` in Python goes through it. Bulk writing stands
-in `batch.py`, what is let in in `validation.py`, the tables and the safe cursor in migration 0002.
+in `batch.py`, reading in `reading.py` and `subscriptions.py`, what is let in in `validation.py`, the tables and the
+safe cursor in migrations 0002 and 0008.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from psycopg import errors
-from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import reading, statistics
 from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare, read_personal
+from analytics_pipelines.event_log.bell import ring
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
-from analytics_pipelines.event_log.encryption import SEALED
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
+from analytics_pipelines.event_log.reading import Selection
+from analytics_pipelines.event_log.subscriptions import (
+    BUFFER_EVENTS,
+    POLL_SECONDS,
+    DurableSubscription,
+    Subscription,
+    WhenFull,
+)
 from analytics_pipelines.event_log.validation import Refusal, json_text, refusal, require_tenant
 from analytics_pipelines.event_log.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
+    from pyarrow import RecordBatch
 
+    from analytics_pipelines.event_log.statistics import Writer
     from analytics_pipelines.event_log.vault import PersonalEvent
-
-READ_BATCH = 5_000
-_exact_json = partial(json.loads, parse_float=Decimal)
-
-_READ = """
-    select
-        position, tenant_id, source, event_id, stream_id, stream_version, event_type, schema_version, sequence,
-        occurred_at, recorded_at, correlation_id, causation_id, data::text as data
-    from event_log.events
-    where position > %(after)s and position <= %(up_to)s
-        and (%(tenant_id)s::text is null or tenant_id = %(tenant_id)s)
-        and (%(event_types)s::text[] is null or event_type = any(%(event_types)s))
-        and (%(stream_id)s::text is null or stream_id = %(stream_id)s)
-    order by position
-    limit %(limit)s
-"""
 
 _APPEND = """
     select stream_id, version from event_log.append(
@@ -108,6 +103,7 @@ class EventStore:
             expected_version: append only when the stream is at this version; `NO_STREAM` means that it has no event
                 yet, `ANY_VERSION` that it does not matter.
             connection: append within this session's open transaction, to commit with other writes of the caller.
+                Subscriptions are not woken then; they see the events when they look by themselves.
 
         Raises:
             ConcurrencyError: the stream is at another version.
@@ -150,7 +146,7 @@ class EventStore:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._transaction(connection) as session:
-                    return dict(session.execute(_APPEND, arguments).fetchall())
+                    versions = dict(session.execute(_APPEND, arguments).fetchall())
             except (errors.UniqueViolation, errors.DeadlockDetected):
                 # Another writer was first with one of the identities. In the caller's transaction it stays unseen
                 # where that reads a snapshot, so only the caller can begin again.
@@ -164,6 +160,10 @@ class EventStore:
                 if explained is None:
                     raise
                 raise explained from error
+            else:
+                if connection is None:
+                    ring(self._pool)
+                return versions
         raise AssertionError
 
     @contextmanager
@@ -197,9 +197,11 @@ class EventStore:
                 prepared = prepare(chunk, partial(self._seal, tenant_id, None), self._catalog)
                 if writing is not None:
                     result += writing.result()
+                    ring(self._pool)
                 writing = writer.submit(append_prepared, self._pool, self._vault, tenant_id, prepared)
             if writing is not None:
                 result += writing.result()
+                ring(self._pool)
         return result
 
     def settled_position(self) -> int:
@@ -208,18 +210,10 @@ class EventStore:
         Raises:
             PipelinesError: the server is a standby.
         """
-        try:
-            with self._pool.connection() as connection:
-                row = connection.execute("select event_log.settle()").fetchone()
-        except errors.ReadOnlySqlTransaction as error:
-            raise PipelinesError(
-                f"the log cannot be followed here: {str(error).splitlines()[0]}; point PIPELINES_DATABASE_URL at the "
-                "primary"
-            ) from None
-        assert row is not None
-        return row[0]
+        with self._pool.connection() as connection:
+            return reading.settle(connection)
 
-    def read(
+    def read(  # noqa: PLR0913 - a range and a selection, by keyword
         self,
         *,
         after: int = 0,
@@ -227,28 +221,164 @@ class EventStore:
         tenant_id: str | None = None,
         event_types: Sequence[str] | None = None,
         stream_id: str | None = None,
+        backward: bool = False,
     ) -> Iterator[Event]:
-        """Yield events in order of position, from past `after` up to `up_to`, never past the settled position."""
-        settled = self.settled_position()
-        arguments: dict[str, Any] = {
-            "after": after,
-            "up_to": settled if up_to is None else min(up_to, settled),
-            "tenant_id": tenant_id,
-            "event_types": None if event_types is None else list(event_types),
-            "stream_id": stream_id,
-            "limit": READ_BATCH,
-        }
-        while True:
-            with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-                rows = cursor.execute(_READ, arguments).fetchall()
-                events = [Event(**{**row, "data": _exact_json(row["data"])}) for row in rows]
-                self._vault.reveal(
-                    connection, [event for event, row in zip(events, rows, strict=True) if SEALED in row["data"]]
-                )
-            yield from events
-            if len(events) < READ_BATCH:
-                return
-            arguments["after"] = events[-1].position
+        """Yield events in order of position, from past `after` up to `up_to`, never past the settled position.
+
+        Args:
+            after: the position that the events lie past.
+            up_to: the last position; the settled one unless it is lower.
+            tenant_id: only those of one tenant.
+            event_types: only those of these types.
+            stream_id: only those of one stream.
+            backward: the newest first.
+        """
+        selection = Selection(tenant_id, event_types, stream_id, vault=self._vault)
+        batches = reading.read_batches(self._pool, selection, after=after, up_to=up_to, backward=backward)
+        return chain.from_iterable(batches)
+
+    def read_batches(  # noqa: PLR0913 - a range and a selection, by keyword
+        self,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
+        tenant_id: str | None = None,
+        event_types: Sequence[str] | None = None,
+        stream_id: str | None = None,
+        backward: bool = False,
+        batch_events: int = reading.READ_BATCH,
+    ) -> Iterator[list[Event]]:
+        """Yield the same events as `read`, in lists of at most `batch_events`."""
+        selection = Selection(tenant_id, event_types, stream_id, vault=self._vault)
+        return reading.read_batches(
+            self._pool, selection, after=after, up_to=up_to, backward=backward, batch_events=batch_events
+        )
+
+    def read_arrow(  # noqa: PLR0913 # pyright: ignore[reportUnknownParameterType] - pyarrow has no types
+        self,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
+        tenant_id: str | None = None,
+        event_types: Sequence[str] | None = None,
+        stream_id: str | None = None,
+        batch_events: int = reading.ARROW_BATCH,
+    ) -> Iterator[RecordBatch]:
+        """Yield the same events as `read`, forward, as Arrow: a column for each of the log's, `data` as JSON text."""
+        selection = Selection(tenant_id, event_types, stream_id, vault=self._vault)
+        return reading.read_arrow(self._pool, selection, after=after, up_to=up_to, batch_events=batch_events)
+
+    def read_stream(  # noqa: PLR0913 - a stream and its limits, by keyword
+        self,
+        tenant_id: str,
+        stream_id: str,
+        *,
+        from_version: int = 1,
+        backward: bool = False,
+        as_of: datetime | None = None,
+        as_of_log_time: datetime | None = None,
+    ) -> Iterator[Event]:
+        """Yield the committed events of one stream in order of version.
+
+        It does not wait for the settled position: whoever appends holds the stream, so none of it can be missing.
+
+        Args:
+            tenant_id: whose stream.
+            stream_id: the stream.
+            from_version: the lowest version.
+            backward: the last first.
+            as_of: only what had occurred by then; in order of event time, sequence, id and source. Such a stream is
+                held in memory.
+            as_of_log_time: only what had been recorded by then.
+        """
+        return reading.read_stream(
+            self._pool,
+            self._vault,
+            tenant_id,
+            stream_id,
+            from_version=from_version,
+            backward=backward,
+            as_of=as_of,
+            as_of_log_time=as_of_log_time,
+        )
+
+    def subscribe(  # noqa: PLR0913 - a selection and a manner, by keyword
+        self,
+        *,
+        after: int | None = None,
+        tenant_id: str | None = None,
+        event_types: Sequence[str] | None = None,
+        stream_id: str | None = None,
+        buffer_events: int = BUFFER_EVENTS,
+        when_full: WhenFull = "block",
+        poll_seconds: float = POLL_SECONDS,
+    ) -> Subscription:
+        """Follow the log from here on: an iterator over events as they settle, also for `async for`.
+
+        Args:
+            after: the position that the events lie past; the settled one unless given.
+            tenant_id: only those of one tenant.
+            event_types: only those of these types.
+            stream_id: only those of one stream.
+            buffer_events: how many events are held at most.
+            when_full: what becomes of the events beyond these when the reader comes for more: `block` leaves them in
+                the log until they are asked for; `drop_oldest` and `drop_newest` pass over them and yield a `Gap`.
+            poll_seconds: after how long at most it looks again, if no appender rings the bell.
+
+        Raises:
+            PipelinesError: the server is a standby.
+        """
+        return Subscription(
+            self._pool,
+            Selection(tenant_id, event_types, stream_id, vault=self._vault),
+            after=after,
+            buffer_events=buffer_events,
+            when_full=when_full,
+            poll_seconds=poll_seconds,
+        )
+
+    def subscription(  # noqa: PLR0913 - a selection and a manner, by keyword
+        self,
+        name: str,
+        *,
+        after: int = 0,
+        tenant_id: str | None = None,
+        event_types: Sequence[str] | None = None,
+        stream_id: str | None = None,
+        shares: int = 1,
+        batch_events: int = 1_000,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> DurableSubscription:
+        """Return a durable subscription, made when the name is new; several processes may work on it.
+
+        Args:
+            name: what its position is kept by, within the tenant; give the same selection each time.
+            after: where a new one begins.
+            tenant_id: only the events of one tenant.
+            event_types: only those of these types.
+            stream_id: only those of one stream.
+            shares: into how many shares its streams are parted: as many processes can work at once. With one, all
+                events are handled in order of position; with more, those of each stream are. Never changes.
+            batch_events: how many events its handler gets at most.
+            poll_seconds: after how long at most it looks again, if no appender rings the bell.
+
+        Raises:
+            PipelinesError: the server is a standby, or the name stands for another number of shares.
+        """
+        return DurableSubscription(
+            self._pool,
+            name,
+            Selection(tenant_id, event_types, stream_id, vault=self._vault),
+            after=after,
+            shares=shares,
+            batch_events=batch_events,
+            poll_seconds=poll_seconds,
+        )
+
+    def open_writers(self) -> list[Writer]:
+        """Return the transactions that hold the settled position back, oldest first."""
+        with self._pool.connection() as connection:
+            return statistics.open_writers(connection)
 
     def _payloads(self, tenant_id: str, events: Sequence[NewEvent], connection: Connection | None) -> list[str]:
         """Return the payloads of valid events as they are stored, as JSON text."""

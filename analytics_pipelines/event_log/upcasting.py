@@ -51,6 +51,9 @@ def require_every_step(types: Iterable[tuple[str, int]], steps: Iterable[tuple[s
 
 _NEWEST = require_every_step(SCHEMAS, UPCASTERS)
 
+OUTDATED = frozenset(UPCASTERS)
+"""The types and versions that are not the newest."""
+
 
 def upcast(event_type: str, schema_version: int, data: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Return the newest version of a type and a valid payload as that version has it.

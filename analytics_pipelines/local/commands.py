@@ -103,6 +103,10 @@ def _print_table(found: PlatformStatus) -> None:
             Path(server.log).name if server.log else "-",
         )
     Console().print(table)
+    for writer in found.writers or []:
+        age = "?" if writer["seconds"] is None else f"{writer['seconds']:.0f}"
+        query = " ".join((writer["query"] or "").split())
+        click.echo(f"the log waits for pid {writer['pid']} ({writer['application']}), open for {age} s: {query}")
     click.echo(f"state folder {found.home}, logs in its folder logs/")
 
 

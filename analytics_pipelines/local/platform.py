@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from pydantic import SecretStr
 
+from analytics_pipelines.connections import CONNECT_SECONDS, RUNTIME_OPTIONS
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.local import dagster, ports, postgres, redis
 from analytics_pipelines.local.files import OWNER_ONLY, write_private
@@ -79,10 +80,13 @@ class PlatformStatus:
     Attributes:
         home: the state folder.
         servers: by name: postgres, redis, webserver, daemon.
+        writers: the transactions that hold the log's settled position back, oldest first: pid, application, seconds
+            and query of each; None when the database cannot be asked.
     """
 
     home: str
     servers: dict[str, ServerStatus]
+    writers: list[dict[str, Any]] | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -179,7 +183,22 @@ def status(settings: Settings) -> PlatformStatus:
         "webserver": _look(dagster.webserver(home), f"http://{ui}", optional=True),
         "daemon": _look(dagster.daemon(home), None, optional=True),
     }
-    return PlatformStatus(str(home), servers)
+    url = settings.database_url.get_secret_value() if settings.database_url else known.get("database_url")
+    writers = _open_writers(url) if url and servers["postgres"].state == "running" else None
+    return PlatformStatus(str(home), servers, writers)
+
+
+def _open_writers(url: str) -> list[dict[str, Any]] | None:
+    """Ask the log who holds it back; None when it does not answer, or has no schema yet."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS, options=RUNTIME_OPTIONS) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            return cursor.execute("select pid, application, seconds, query from event_log.open_writers()").fetchall()
+    except psycopg.Error:
+        return None
 
 
 def _embedded(settings: Settings, known: dict[str, str]) -> dict[str, bool]:

@@ -274,8 +274,8 @@ def test_own_types_take_whole_numbers_of_any_size(number: int) -> None:
 def test_personal_fields_of_own_types_are_known(tmp_path: Path) -> None:
     """x-personal and x-subject-field are in the catalog's entries, beside those of built-in types."""
     catalog = load_catalog(_folder(tmp_path))
-    assert catalog.personal["invoice_sent", 1] == PersonalFields("customer_id", ("address",))
-    assert catalog.personal["lead_created", 1] == PersonalFields("lead_id", ("name", "email", "phone"))
+    assert catalog.personal["invoice_sent", 1] == PersonalFields("customer_id", "customer", ("address",), {})
+    assert catalog.personal["lead_created", 1].fields == ("email", "name", "phone")
     assert ("invoice_sent", 1) not in BUILT_IN.personal
 
 

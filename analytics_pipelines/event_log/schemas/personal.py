@@ -6,23 +6,14 @@ Defines `personal_fields()`. The marks are `x-personal: true` beside a field's t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 
-@dataclass(frozen=True, slots=True)
-class PersonalFields:
-    """Which fields of a payload tell something about a person, and which field says who that is."""
-
-    subject_field: str
-    fields: tuple[str, ...]
-
-
-def personal_fields(schema: dict[str, Any]) -> PersonalFields | None:
-    """Return what a JSON Schema marks as personal, or None when it names no subject.
+def personal_fields(schema: dict[str, Any]) -> tuple[str, tuple[str, ...]] | None:
+    """Return the field that names the subject and those that are personal, sorted, or None when it names no subject.
 
     Raises:
         ValueError: a mark stands where it cannot be acted on.
@@ -38,7 +29,7 @@ def personal_fields(schema: dict[str, Any]) -> PersonalFields | None:
         return None
     if subject in fields or subject not in schema.get("required", ()) or _type(properties.get(subject)) != "string":
         raise ValueError(f"x-subject-field: {subject} must be a required text that is not itself personal")
-    return PersonalFields(subject, fields)
+    return subject, tuple(sorted(fields))
 
 
 def _type(value: object) -> object:

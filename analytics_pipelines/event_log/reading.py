@@ -1,0 +1,368 @@
+"""Reading the log: by position, by stream, as objects and as Arrow.
+
+Defines the queries and how their rows become events. Each batch is a query of its own, so that no transaction stays
+open while the caller works. `EventStore` offers what stands here; how new events are waited for is `subscriptions.py`.
+"""
+
+# pyarrow has no types, and makes the functions of its module `compute` when it is loaded.
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import io
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors
+
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.encryption import SEALED
+from analytics_pipelines.event_log.event import Event, decode
+from analytics_pipelines.event_log.upcasting import OUTDATED, upcast
+from analytics_pipelines.event_log.validation import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+    from psycopg import Connection, Cursor
+    from psycopg_pool import ConnectionPool
+
+    from analytics_pipelines.event_log.vault import Vault
+
+READ_BATCH = 5_000
+ARROW_BATCH = 50_000
+# A batch as Arrow ends early when its rows are this long together: 64 MB.
+MOST_BYTES = 64_000_000
+NEWEST_VERSION = 2**31 - 1
+_NEWEST_POSITION = 2**63 - 1
+
+_VERSION = Event._fields.index("stream_version")
+_TEXTS = ("source", "event_id", "stream_id", "correlation_id", "causation_id", "data")
+_COLUMNS = f"{', '.join(Event._fields[:-1])}, data::text"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events are read; None stands for all.
+
+    Attributes:
+        tenant_id: those of one tenant.
+        event_types: those of these types.
+        stream_id: those of one stream.
+        share: those of the streams that fall to the first number, of so many shares as the second says.
+        versions: those whose versions lie between the two, both included.
+        vault: what reveals personal values in the `data` of objects; without one they stay sealed, as in Arrow.
+    """
+
+    tenant_id: str | None = None
+    event_types: Sequence[str] | None = None
+    stream_id: str | None = None
+    share: tuple[int, int] | None = None
+    versions: tuple[int, int] | None = None
+    vault: Vault | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is part of one stream, which has an index."""
+        return self.tenant_id is not None and self.stream_id is not None
+
+    def past(self, version: int, *, backward: bool = False) -> Selection:
+        """Return what is left once a stream was read to this version, so that it is not scanned from its start again.
+
+        Within a stream, versions go with positions: whoever appends holds the stream's head from before the first
+        position to the end.
+        """
+        if not self.is_stream:
+            return self
+        return replace(self, versions=(1, version - 1) if backward else (version + 1, NEWEST_VERSION))
+
+    def conditions(self, after: int, up_to: int) -> tuple[list[str], list[Any]]:
+        """Return the conditions of a WHERE clause and their arguments, but for those of several types."""
+        sent: list[tuple[str, list[Any]]] = [("position > %s", [after]), ("position <= %s", [up_to])]
+        if self.tenant_id is not None:
+            sent.append(("tenant_id = %s", [self.tenant_id]))
+        if self.stream_id is not None:
+            sent.append(("stream_id = %s", [self.stream_id]))
+        if self.share is not None:
+            sent.append(("event_log.share_of(stream_id, %s) = %s", [self.share[1], self.share[0]]))
+        if self.versions is not None:
+            sent.append(("stream_version between %s and %s", list(self.versions)))
+        return [condition for condition, _ in sent], [argument for _, arguments in sent for argument in arguments]
+
+
+ALL = Selection()
+
+
+def settle(connection: Connection) -> int:
+    """Return the settled position; the session must be in no transaction, and is in none afterwards.
+
+    Raises:
+        PipelinesError: the server is a standby.
+    """
+    try:
+        with connection.transaction():
+            row = connection.execute("select event_log.settle()").fetchone()
+    except errors.ReadOnlySqlTransaction as error:
+        raise PipelinesError(
+            f"the log cannot be followed here: {str(error).splitlines()[0]}; point PIPELINES_DATABASE_URL at the "
+            "primary"
+        ) from None
+    assert row is not None
+    return row[0]
+
+
+def read_once(  # noqa: PLR0913 - a range, by keyword
+    connection: Connection, selection: Selection, *, after: int, up_to: int, limit: int, backward: bool = False
+) -> list[Event]:
+    """Return the first events of `(after, up_to]`, or the last of them, newest first; `up_to` must have settled."""
+    return _events(connection, selection.vault, *_query(selection, after, up_to, limit, backward=backward))
+
+
+def count(connection: Connection, selection: Selection, after: int, up_to: int) -> int:
+    """Return how many events `(after, up_to]` holds."""
+    conditions, arguments = selection.conditions(after, up_to)
+    if selection.event_types is not None:
+        conditions.append("event_type = any(%s)")
+        arguments.append(list(selection.event_types))
+    query = f"select count(*) from event_log.events where {' and '.join(conditions)}"  # noqa: S608 - constants
+    row = connection.execute(query.encode(), arguments, prepare=False).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def read_batches(  # noqa: PLR0913 - a range, by keyword
+    pool: ConnectionPool,
+    selection: Selection,
+    *,
+    after: int,
+    up_to: int | None,
+    backward: bool = False,
+    batch_events: int = READ_BATCH,
+) -> Iterator[list[Event]]:
+    """Yield the events of `(after, up_to]` in order of position, in lists of at most so many."""
+    last = _settled_end(pool, up_to)
+    while after < last:
+        with pool.connection() as connection:
+            events = read_once(connection, selection, after=after, up_to=last, limit=batch_events, backward=backward)
+        if events:
+            yield events
+        if len(events) < batch_events:
+            return
+        newest = events[-1]
+        selection = selection.past(newest.stream_version, backward=backward)
+        after, last = (after, newest.position - 1) if backward else (newest.position, last)
+
+
+def read_arrow(
+    pool: ConnectionPool, selection: Selection, *, after: int, up_to: int | None, batch_events: int = ARROW_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """Yield the events of `(after, up_to]` in order of position, as record batches of at most so many."""
+    last = _settled_end(pool, up_to)
+    # The rows of the next batch are fetched while those of this one are parsed.
+    with ThreadPoolExecutor(max_workers=1) as parser:
+        parsing: Future[Any] | None = None
+        is_more = after < last
+        while is_more:
+            query, arguments = _query(selection, after, last, batch_events)
+            with pool.connection() as connection, connection.cursor() as cursor:
+                fetched = _copy(cursor, query, arguments)
+            if parsing is not None:
+                yield parsing.result()
+                parsing = None
+            if fetched.rows:
+                parsing = parser.submit(_parse, fetched.lines)
+                after, selection = fetched.position, selection.past(fetched.stream_version)
+            is_more = fetched.is_cut or fetched.rows == batch_events
+        if parsing is not None:
+            yield parsing.result()
+
+
+def arrow_schema() -> pa.Schema:
+    """Return the columns of the record batches: those of the log, `data` as JSON text."""
+    import pyarrow as pa
+
+    text, moment = pa.string(), pa.timestamp("us", "UTC")
+    types = {
+        "position": pa.int64(),
+        "stream_version": pa.int32(),
+        "schema_version": pa.int16(),
+        "sequence": pa.int64(),
+        "occurred_at": moment,
+        "recorded_at": moment,
+    }
+    names = [*Event._fields[:-1], "data"]
+    return pa.schema([pa.field(name, types.get(name, text)) for name in names])
+
+
+def read_stream(  # noqa: PLR0913 - a stream and its limits, by keyword
+    pool: ConnectionPool,
+    vault: Vault | None,
+    tenant_id: str,
+    stream_id: str,
+    *,
+    from_version: int,
+    backward: bool,
+    as_of: datetime | None,
+    as_of_log_time: datetime | None,
+) -> Iterator[Event]:
+    """Yield the events of one stream; see `EventStore.read_stream`."""
+    selection = Selection(tenant_id, stream_id=stream_id, versions=(from_version, NEWEST_VERSION))
+    conditions, arguments = selection.conditions(0, _NEWEST_POSITION)
+    if as_of_log_time is not None:
+        conditions.append("recorded_at <= %s")
+        arguments.append(as_of_log_time)
+    if as_of is not None:
+        order = _ordered(("occurred_at", "sequence", 'event_id collate "C"', 'source collate "C"'), backward=backward)
+        query = _select([*conditions, "occurred_at <= %s"], order)
+        with pool.connection() as connection:
+            events = _events(connection, vault, query, [*arguments, as_of])
+        yield from events
+        return
+    order = _ordered(("stream_version",), backward=backward)
+    query = _select([*conditions, "stream_version between %s and %s"], f"{order} limit %s")
+    first, last = from_version, NEWEST_VERSION
+    while True:
+        with pool.connection() as connection:
+            events = _events(connection, vault, query, [*arguments, first, last, READ_BATCH])
+        yield from events
+        if len(events) < READ_BATCH:
+            return
+        version = events[-1].stream_version
+        first, last = (first, version - 1) if backward else (version + 1, last)
+
+
+def _settled_end(pool: ConnectionPool, up_to: int | None) -> int:
+    with pool.connection() as connection:
+        settled = settle(connection)
+    return settled if up_to is None else min(up_to, settled)
+
+
+def _events(connection: Connection, vault: Vault | None, query: str, arguments: list[Any]) -> list[Event]:
+    """Return the rows of a query as events, personal values revealed, payloads in the newest version of their type."""
+    # Never prepared: one plan for every range and tenant would suit none of them.
+    rows = connection.execute(query.encode(), arguments, prepare=False).fetchall()
+    events = list(map(Event._make, rows))
+    if vault is not None:
+        sealed = [event for event in events if SEALED in event.data_json]
+        if sealed:
+            vault.reveal(connection, sealed)
+    return [_upcast(event) if (event.event_type, event.schema_version) in OUTDATED else event for event in events]
+
+
+def _upcast(event: Event) -> Event:
+    version, stored = upcast(event.event_type, event.schema_version, decode(event.data_json))
+    newer = event._replace(schema_version=version, data_json=json_text(stored))
+    if "data" in vars(event):  # decoded before, to be revealed
+        vars(newer)["data"] = upcast(event.event_type, event.schema_version, event.data)[1]
+    return newer
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """Rows as lines of COPY's text format; the position and version of the last; whether its length ended the batch."""
+
+    lines: io.BytesIO
+    rows: int
+    position: int
+    stream_version: int
+    is_cut: bool
+
+
+class _FullError(Exception):
+    """Cancels a COPY whose rows are long."""
+
+
+def _copy(cursor: Cursor, query: str, arguments: list[Any]) -> _Fetched:
+    lines = io.BytesIO()
+    rows = 0
+    line = b""
+    # Postgres sends a row at a time. The driver quotes the arguments into the text, as COPY takes none.
+    statement = f"copy ({query}) to stdout".encode()
+    is_cut = True
+    with suppress(_FullError), cursor.copy(statement, arguments) as copy:
+        for line in copy:
+            rows += 1
+            lines.write(line)
+            if lines.tell() >= MOST_BYTES:
+                raise _FullError
+        is_cut = False
+    fields = bytes(line).split(b"\t", _VERSION + 1) if rows else [b"0"] * (_VERSION + 1)
+    return _Fetched(lines, rows, int(fields[0]), int(fields[_VERSION]), is_cut)
+
+
+def _query(
+    selection: Selection, after: int, up_to: int, limit: int, *, backward: bool = False
+) -> tuple[str, list[Any]]:
+    """Write the query of one batch, so that an index serves however rare the events are."""
+    conditions, arguments = selection.conditions(after, up_to)
+    types = None if selection.event_types is None else sorted(set(selection.event_types))
+    order = _ordered(("stream_version" if selection.is_stream else "position",), backward=backward)
+    if types is None or selection.is_stream or selection.tenant_id is None or len(types) == 1:
+        if types is not None:
+            conditions.append("event_type = %s" if len(types) == 1 else "event_type = any(%s)")
+            arguments.append(types[0] if len(types) == 1 else types)
+        return _select(conditions, f"{order} limit %s"), [*arguments, limit]
+    # The index has each type in order: the first of each, and of these the first.
+    query = f"""
+        select {_COLUMNS}
+        from (
+            select first.position
+            from unnest(%s::text[]) as wanted (event_type)
+            cross join lateral (
+                select position from event_log.events
+                where event_type = wanted.event_type and {" and ".join(conditions)} order by {order} limit %s
+            ) as first
+            order by {order} limit %s
+        ) as chosen
+        join event_log.events using (position)
+        order by {order}
+    """  # noqa: S608 - made of constants
+    return query, [types, *arguments, limit, limit]
+
+
+def _ordered(keys: Sequence[str], *, backward: bool) -> str:
+    return ", ".join(f"{key} desc" if backward else key for key in keys)
+
+
+def _select(conditions: list[str], order: str) -> str:
+    return f"select {_COLUMNS} from event_log.events where {' and '.join(conditions)} order by {order}"  # noqa: S608
+
+
+def _parse(lines: io.BytesIO) -> pa.RecordBatch:
+    """Parse COPY's text format, which holds no tab and no line feed but those between values and rows."""
+    import pyarrow as pa
+    from pyarrow import compute, csv
+
+    schema = arrow_schema()
+    size = lines.tell()
+    table = csv.read_csv(
+        pa.BufferReader(lines.getbuffer()),
+        csv.ReadOptions(column_names=schema.names, block_size=size + 1),
+        csv.ParseOptions(delimiter="\t", quote_char=False),
+        csv.ConvertOptions(column_types=schema, null_values=[r"\N"], strings_can_be_null=True),
+    )
+    batch = table.combine_chunks().to_batches()[0]
+    for name in _TEXTS:
+        column = batch.column(name)
+        if compute.any(compute.match_substring(column, "\\")).as_py():
+            # JSON has no control characters, so of COPY's escapes only that of the backslash itself.
+            plain = (
+                compute.replace_substring(column, "\\\\", "\\")
+                if name == "data"
+                else pa.array([_unescaped(text) for text in column.to_pylist()], pa.string())
+            )
+            batch = batch.set_column(schema.get_field_index(name), schema.field(name), plain)
+    return batch
+
+
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def _unescaped(text: str | None) -> str | None:
+    return text and _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), text)
