@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
     from redis import Redis
 
-    from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.settings import Settings
 
 PREVIEW_ROWS = 5
@@ -145,14 +144,6 @@ class Platform(ConfigurableResource[Any]):
         if self._pool is None:
             self._pool = self._stack.enter_context(open_pool(self.settings))
         return self._pool
-
-    @property
-    def store(self) -> EventStore:
-        """The event log, with the event types of this installation."""
-        from analytics_pipelines.event_log import EventStore
-        from analytics_pipelines.event_log.catalog import load_catalog
-
-        return EventStore(self.pool, load_catalog(self.settings.schemas))
 
     @property
     def redis(self) -> Redis:

@@ -90,6 +90,17 @@ def load_catalog(folder: Path) -> Catalog:
     return Catalog(validators, personal, own)
 
 
+def configured_catalog() -> Catalog:
+    """Return the catalog of the settings: the built-in types, and those in their folder of schemas.
+
+    Raises:
+        PipelinesError: a file there is broken, or a setting is.
+    """
+    from analytics_pipelines.settings import load_settings
+
+    return load_catalog(load_settings().schemas)
+
+
 class OwnValidator:
     """Validates the payloads of a user's own type."""
 

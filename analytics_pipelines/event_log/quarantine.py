@@ -7,7 +7,7 @@ Defines the reader of kept bytes and `redrive()`. How events get into the quaran
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
 from psycopg.rows import dict_row
@@ -24,8 +24,8 @@ from analytics_pipelines.event_log.batch import (
     readable,
     write,
 )
-from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
-from analytics_pipelines.event_log.cloud_events import exact_json, parse
+from analytics_pipelines.event_log.catalog import Catalog, configured_catalog
+from analytics_pipelines.event_log.cloud_events import exact_json, parse_event
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import Refusal
 from analytics_pipelines.event_log.vault import PersonalEvent, Vault
@@ -128,11 +128,11 @@ def event_of(content: bytes, origin: str) -> NewEvent | Malformed:
     """Turn kept bytes back into the event: a CloudEvent as it was sent, or the fields of one given in Python."""
     try:
         sent = exact_json(content)
-        if isinstance(sent, dict) and cast("dict[str, Any]", sent).keys() == _KEPT_FIELDS:
+        if isinstance(sent, dict) and sent.keys() == _KEPT_FIELDS:
             return replace(_FROM_FIELDS.validate_python(sent), origin=origin, raw=content)
     except (ValueError, RecursionError) as error:
         return Malformed(content, str(error) or "nested too deeply", origin)
-    return parse(content, origin)
+    return parse_event(content, origin)
 
 
 def listing(
@@ -165,7 +165,7 @@ def redrive(  # noqa: PLR0913 - what is chosen, and with what, by keyword
     tenant_id: str | None = None,
     kind: str | None = None,
     ids: Sequence[int] = (),
-    catalog: Catalog = BUILT_IN,
+    catalog: Catalog | None = None,
     vault: Vault | None = None,
 ) -> BatchResult:
     """Put quarantined events through again, in the order in which they came, and say what became of them.
@@ -178,14 +178,14 @@ def redrive(  # noqa: PLR0913 - what is chosen, and with what, by keyword
         tenant_id: whose events; needed with `ids`.
         kind: only those of one kind.
         ids: only these.
-        catalog: the event types that may be appended.
+        catalog: the event types that may be appended; that of the settings unless given.
         vault: what seals and unseals personal data; one with the master keys of the settings unless given.
 
     Raises:
         PipelinesError: an id is not one of the tenant's.
     """
     result = BatchResult()
-    gate = _Gate(pool, catalog, vault or Vault())
+    gate = _Gate(pool, catalog or configured_catalog(), vault or Vault())
     with pool.connection() as connection:
         tenants = [row[0] for row in connection.execute(_TENANTS, {"tenant_id": tenant_id}).fetchall()]
     if ids:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import reading, statistics
 from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare, read_personal
 from analytics_pipelines.event_log.bell import ring
-from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
+from analytics_pipelines.event_log.catalog import Catalog, configured_catalog
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
 from analytics_pipelines.event_log.reading import Selection
 from analytics_pipelines.event_log.subscriptions import (
@@ -71,17 +71,21 @@ class InvalidEventError(PipelinesError):
 class EventStore:
     """The log, over a pool of runtime sessions. Safe to share between threads."""
 
-    def __init__(self, pool: ConnectionPool, catalog: Catalog = BUILT_IN, vault: Vault | None = None) -> None:
+    def __init__(self, pool: ConnectionPool, catalog: Catalog | None = None, vault: Vault | None = None) -> None:
         """Take the pool; nothing is read or written yet.
 
         Args:
             pool: runtime sessions.
-            catalog: the event types that may be appended.
+            catalog: the event types that may be appended; that of the settings, read when first needed, unless given.
             vault: what seals and reveals personal data; one with the master keys of the settings unless given.
         """
         self._pool = pool
-        self._catalog = catalog
+        self._given_catalog = catalog
         self._vault = vault or Vault()
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        return self._given_catalog or configured_catalog()
 
     def append(
         self,

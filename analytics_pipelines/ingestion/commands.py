@@ -45,7 +45,7 @@ def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_ru
         return
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import BatchResult
-    from analytics_pipelines.ingestion.cloud_events import parse_event
+    from analytics_pipelines.event_log.cloud_events import parse_event
     from analytics_pipelines.ingestion.files import ingest_file
     from analytics_pipelines.ingestion.formats import lines
     from analytics_pipelines.ingestion.once import append_counted

@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.ingestion.cloud_events import parse_event
+from analytics_pipelines.event_log.cloud_events import parse_event
 from analytics_pipelines.ingestion.csv_rows import csv_rows
 from analytics_pipelines.ingestion.formats import (
     NEEDS_MAPPING,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import Malformed
-from analytics_pipelines.ingestion.cloud_events import exact_json
+from analytics_pipelines.event_log.cloud_events import exact_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

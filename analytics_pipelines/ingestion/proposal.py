@@ -16,9 +16,9 @@ import yaml
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.batch import prepare
+from analytics_pipelines.event_log.cloud_events import looks_like_cloud_event
 from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.event_log.validation import json_text
-from analytics_pipelines.ingestion.cloud_events import looks_like_cloud_event
 from analytics_pipelines.ingestion.files import cannot_be_read, read_events, read_rows
 from analytics_pipelines.ingestion.formats import LONGEST_EVENT, NEEDS_MAPPING, Row, kind_of, open_file
 from analytics_pipelines.ingestion.mapping import Csv, Mapping, map_rows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from analytics_pipelines.ingestion.cloud_events import exact_json
+from analytics_pipelines.event_log.cloud_events import exact_json
 
 if TYPE_CHECKING:
     from datetime import tzinfo

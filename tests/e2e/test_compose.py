@@ -6,6 +6,7 @@ as processes, with the services' environment and health checks, against a real P
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import itertools
 import json
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 BIN = Path(sys.executable).parent
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT_FOLDER / "docker-compose.yml").read_text(encoding="utf-8"))
-SECRETS = ["POSTGRES_PASSWORD", "PIPELINES_PASSWORD", "REDIS_PASSWORD"]
+SECRETS = ["POSTGRES_PASSWORD", "PIPELINES_PASSWORD", "REDIS_PASSWORD", "MASTER_KEY"]
 GIVEN = {"postgres", "redis"}  # other people's images: their place is taken by the platform's own servers
 OURS = COMPOSE["services"].keys() - GIVEN
 LONG_RUNNING = COMPOSE["services"].keys() - {"migrate"}
@@ -138,7 +139,13 @@ def test_no_secret_stands_in_the_files() -> None:
         else:
             assert not any(word in text for word in SECRETS), name
     urls = {"PIPELINES_DATABASE_URL", "PIPELINES_ADMIN_DATABASE_URL", "PIPELINES_DAGSTER_DATABASE_URL"}
-    assert places == urls | {"PIPELINES_REDIS_URL", "POSTGRES_PASSWORD", "REDISCLI_AUTH", "content"}
+    assert places == urls | {
+        "PIPELINES_REDIS_URL",
+        "PIPELINES_MASTER_KEY",
+        "POSTGRES_PASSWORD",
+        "REDISCLI_AUTH",
+        "content",
+    }
     words = (PROJECT_FOLDER / "Dockerfile").read_text(encoding="utf-8")
     assert not re.search("password|secret|token", words, re.IGNORECASE)
 
@@ -372,6 +379,7 @@ def stack(folder: Path, app: Path, own_servers: Settings) -> Iterator[Stack]:
         "REDIS_HOST": redis.hostname,
         "REDIS_PORT": str(redis.port),
         "PIPELINES_PASSWORD": secrets.token_hex(),
+        "MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "STATE_FOLDER": str(state),
         "LISTEN": "127.0.0.1",
         "CODE_HOST": "127.0.0.1",

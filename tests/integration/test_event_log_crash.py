@@ -21,7 +21,16 @@ from hypothesis import strategies as st
 from psycopg_pool import ConnectionPool
 
 from analytics_pipelines import connections
-from analytics_pipelines.event_log import ConcurrencyError, EventStore, InvalidEventError, Malformed, NewEvent, batch
+from analytics_pipelines.event_log import (
+    ConcurrencyError,
+    EventStore,
+    InvalidEventError,
+    Malformed,
+    NewEvent,
+    batch,
+    quarantine,
+)
+from analytics_pipelines.event_log.vault import Vault
 from analytics_pipelines.settings import PROJECT_FOLDER
 
 if TYPE_CHECKING:
@@ -110,7 +119,7 @@ def test_a_crash_at_any_statement_of_a_batch_leaves_all_or_nothing(
     for statement in itertools.count(1):
         DyingCursor.countdown = statement
         try:
-            batch.append_prepared(dying, "shop", batch.prepare(list(sent)))
+            batch.append_prepared(dying, Vault(), "shop", batch.prepare(list(sent), lambda _: []))
         except psycopg.OperationalError:
             crashes += 1
             assert_whole(database, 30)
@@ -347,6 +356,6 @@ def test_bytes_that_are_no_text_are_kept_with_the_reason(store: EventStore, data
     """What is not UTF-8 is quarantined with its very bytes."""
     assert store.append_batch("shop", [Malformed(b"\xff\xfe{", "not UTF-8", "file:1")]).quarantined == 1
     with database.connection() as connection:
-        assert connection.execute("select kind, bytes from event_log.quarantine").fetchall() == [
-            ("malformed", b"\xff\xfe{")
-        ]
+        [(quarantine_id,)] = connection.execute("select quarantine_id from event_log.quarantine").fetchall()
+        kept = quarantine.entry(connection, "shop", quarantine_id)
+    assert (kept["kind"], kept["bytes"]) == ("malformed", b"\xff\xfe{")

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import EventStore, Malformed, NewEvent, audit_commands, quarantine, validation
-from analytics_pipelines.event_log.schemas import VALIDATORS
+from analytics_pipelines.event_log import EventStore, Malformed, NewEvent, audit_commands, quarantine
+from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 from analytics_pipelines.ingestion.files import parse_event
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def fix(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Call it to add the missing type to the catalog."""
 
     def add() -> None:
-        known = {**VALIDATORS, ("order_refunded_twice", 1): VALIDATORS["order_paid", 1]}
-        monkeypatch.setattr(validation, "VALIDATORS", known)
+        known = {**BUILT_IN.validators, ("order_refunded_twice", 1): BUILT_IN.validators["order_paid", 1]}
+        monkeypatch.setattr(quarantine, "configured_catalog", lambda: Catalog(known, BUILT_IN.personal, {}))
 
     return add
 

@@ -27,7 +27,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import EventStore, NewEvent, validation
+from analytics_pipelines.event_log import EventStore, NewEvent
+from analytics_pipelines.event_log.catalog import Catalog
 from analytics_pipelines.event_log.schemas.payload import Payload
 
 pytest.importorskip("eventsourcing", reason="eventsourcing[crypto], whose test cases are run here, is not installed")
@@ -83,13 +84,16 @@ class AnyTopic:
         return Recorded.__pydantic_validator__
 
 
+ANY_TOPIC: Any = AnyTopic()
+
+
 class OurAggregateRecorder(AggregateRecorder):
     """Inserts and selects by stream."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         """Take a pool of runtime sessions."""
         self.pool = pool
-        self.store = EventStore(pool)
+        self.store = EventStore(pool, Catalog(ANY_TOPIC, {}, {}))
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
         """Append to the events' streams, all or none."""
@@ -248,8 +252,7 @@ class OverOurLog:
     recorder: type[Any]
 
     @pytest.fixture(autouse=True)
-    def _over_our_log(self, database: ConnectionPool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(validation, "VALIDATORS", AnyTopic())
+    def _over_our_log(self, database: ConnectionPool) -> None:
         self.pool = database
 
     def create_recorder(self) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_pipelines.event_log import EventStore, InvalidEventError, NewEvent
+from analytics_pipelines.event_log import EventStore, InvalidEventError, NewEvent, quarantine
 from analytics_pipelines.event_log.catalog import load_catalog
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_a_key_that_comes_twice_is_quarantined_and_not_silently_altered(
     with pytest.raises(InvalidEventError, match="the key 'amount' comes twice"):
         store.append("shop", "order-1", [event])
     with database.connection() as connection:
-        kept = connection.execute("select bytes, reason from event_log.quarantine").fetchall()
-    assert len(kept) == 1
-    assert json.loads(kept[0][0])["data"] == text
-    assert kept[0][1] == "data: the key 'amount' comes twice in one object; only one could be stored"
+        [(quarantine_id,)] = connection.execute("select quarantine_id from event_log.quarantine").fetchall()
+        kept = quarantine.entry(connection, "shop", quarantine_id)
+    assert json.loads(kept["bytes"])["data"] == text
+    assert kept["reason"] == "data: the key 'amount' comes twice in one object; only one could be stored"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_pipelines.event_log import Malformed, NewEvent
+from analytics_pipelines.event_log.cloud_events import exact_json
 from analytics_pipelines.event_log.validation import json_text
-from analytics_pipelines.ingestion.cloud_events import exact_json
 from analytics_pipelines.ingestion.files import parse_event, read_events
 
 if TYPE_CHECKING:

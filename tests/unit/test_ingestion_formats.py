@@ -21,9 +21,9 @@ from pyarrow import parquet
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import Malformed, NewEvent
+from analytics_pipelines.event_log.cloud_events import exact_json, parse_event, parse_exactly
 from analytics_pipelines.event_log.validation import json_text
 from analytics_pipelines.ingestion import formats
-from analytics_pipelines.ingestion.cloud_events import exact_json, parse_event, parse_exactly
 from analytics_pipelines.ingestion.files import read_events, read_rows
 from analytics_pipelines.ingestion.formats import Row, json_values
 from analytics_pipelines.ingestion.mapping import Csv

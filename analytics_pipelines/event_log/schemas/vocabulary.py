@@ -96,6 +96,8 @@ MEANINGS = {
     "role": "What the user may do in the workspace",
     "rollout": "Share of the subjects that see the feature; all unless given",
     "rows": "Rows that the model was trained on",
+    "subject": "Who was erased, named like a stream: lead-42",
+    "erasure_id": "The erasure, as its certificates name it",
     "saga": "Name of the saga",
     "saga_id": "The execution of the saga",
     "sales_representative_id": "The sales representative",
