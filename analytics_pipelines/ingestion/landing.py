@@ -103,9 +103,22 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
         else:
             landed.files += 1
             landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
-            if _written_at(path) == written_at:
+            if _names_an_erased_person(pool, tenant_id, path):
+                path.unlink(missing_ok=True)  # the log has the events of the others
+            elif _written_at(path) == written_at:
                 _move(path, "done")
     return landed
+
+
+def _names_an_erased_person(pool: ConnectionPool, tenant_id: str, path: Path) -> bool:
+    """Tell whether an event of this file was refused because its person was erased: then no readable copy is kept."""
+    with pool.connection() as connection:
+        row = connection.execute(
+            "select exists (select from event_log.quarantine"
+            " where tenant_id = %s and kind = 'erased' and starts_with(origin, %s))",
+            [tenant_id, f"{path.name}:"],
+        ).fetchone()
+    return row is not None and row[0]
 
 
 def _written_at(path: Path) -> float:

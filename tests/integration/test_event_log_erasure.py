@@ -28,6 +28,7 @@ from analytics_pipelines.event_log.encryption import (
 )
 from analytics_pipelines.event_log.profile import refresh_profiles
 from analytics_pipelines.event_log.vault import Vault
+from analytics_pipelines.ingestion import landing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -333,3 +334,27 @@ def test_it_must_be_clear_who_is_erased(store: EventStore, settings: Settings) -
     assert [event.data.get("name") for event in store.read(event_types=["customer_registered"])] == ["Cid"]
     assert erase("lead-99")["key_destroyed"] is False
     assert CliRunner().invoke(pipelines, ["erase", "--tenant", "shop"]).exit_code == 2
+
+
+def test_a_landed_file_of_an_erased_person_is_not_kept(
+    store: EventStore, database: ConnectionPool, settings: Settings
+) -> None:
+    """A file that waited while its person was erased brings the events of the others, and no copy of it stays."""
+    store.append("shop", "lead-1", [lead()])
+    erasures.erase(database, settings, "shop", "lead-1")
+    folder = settings.landing / "shop"
+    folder.mkdir(parents=True)
+    lines = [
+        {
+            "specversion": "1.0", "id": f"late-{number}", "source": "crm", "type": "lead_created",
+            "subject": f"lead-{number}", "time": "2017-06-02T00:00:00Z",
+            "data": {name: value for name, value in dict(lead(number).data).items() if name != "score"},
+        }
+        for number in (1, 2)
+    ]  # fmt: skip
+    path = folder / "late.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    os.utime(path, (1, 1))
+    landed = landing.ingest_waiting(database, settings.landing)
+    assert (landed.events["shop"].accepted, landed.events["shop"].quarantined) == (1, 1)
+    assert [found for found in folder.rglob("*") if found.is_file()] == []

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import EventStore, Malformed, NewEvent, audit_commands, quarantine
+from analytics_pipelines.event_log import store as store_module
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
 from analytics_pipelines.ingestion.files import parse_event
 
@@ -56,7 +57,8 @@ def fix(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def add() -> None:
         known = {**BUILT_IN.validators, ("order_refunded_twice", 1): BUILT_IN.validators["order_paid", 1]}
-        monkeypatch.setattr(quarantine, "configured_catalog", lambda: Catalog(known, BUILT_IN.personal, {}))
+        for module in (quarantine, store_module):
+            monkeypatch.setattr(module, "configured_catalog", lambda: Catalog(known, BUILT_IN.personal, {}))
 
     return add
 
@@ -100,7 +102,7 @@ def test_a_duplicate_and_a_conflict_are_told_apart(store: EventStore, database: 
     """What came in meanwhile under the same identity makes an entry a duplicate, or a conflict if it says other."""
     store.append_batch("shop", [event(1), event(2)])
     fix()
-    store.append_batch("shop", [event(1), event(2, amount=Decimal(7))])
+    EventStore(database).append_batch("shop", [event(1), event(2, amount=Decimal(7))])
     result = quarantine.redrive(database)
     assert (result.accepted, result.duplicates, result.quarantined) == (0, 1, 1)
     first, second = rows(database)
