@@ -25,6 +25,7 @@ from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.event import NewEvent
 from analytics_pipelines.event_log.store import ConcurrencyError, EventStore, InvalidEventError
+from analytics_pipelines.event_log.upcasting import OUTDATED, upcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ LONGEST_PAUSE_SECONDS = 0.2
 _NAMESPACE = UUID("2b0c9a5e-6d0f-5d35-9a52-1b8f5f0c7a11")
 
 _READ = """
-    select event_type, data::text, stream_version from event_log.events
+    select event_type, data::text, stream_version, schema_version from event_log.events
     where tenant_id = %s and stream_id = %s and stream_version > %s
     order by stream_version limit %s
 """
@@ -313,12 +314,12 @@ def _event_id(command_id: str, number: int) -> str:
 def _read(
     connection: Connection, tenant_id: str, stream_id: str, after: int
 ) -> Iterator[tuple[str, dict[str, Any], int]]:
-    """Yield type, payload and version of a stream's events past a version, without a hole."""
+    """Yield type, newest form of the payload and version of a stream's events past a version, without a hole."""
     while True:
         rows: list[Any] = connection.execute(_READ, [tenant_id, stream_id, after, READ_BATCH]).fetchall()
         if not rows:
             return
-        types, texts, versions = zip(*rows, strict=True)
+        types, texts, versions, schema_versions = zip(*rows, strict=True)
         if versions[-1] != after + len(rows):
             raise PipelinesError(
                 f"stream {stream_id} of {tenant_id} cannot be replayed from version {after + 1}: earlier events stand "
@@ -326,6 +327,9 @@ def _read(
             )
         # One document for all: half the time of one for each.
         payloads = json.loads(f"[{','.join(texts)}]", parse_float=Decimal)
+        kinds = list(zip(types, schema_versions, strict=True))
+        if not OUTDATED.isdisjoint(kinds):
+            payloads = [upcast(*kind, payload)[1] for kind, payload in zip(kinds, payloads, strict=True)]
         yield from zip(types, payloads, versions, strict=True)
         if len(rows) < READ_BATCH:
             return
