@@ -28,7 +28,7 @@ def test_every_reader_gets_the_newest_version(store: EventStore, database: Conne
     with store.subscribe(after=0) as subscription:
         read = [next(store.read()), next(store.read_stream("app", "experiment-e")), next(subscription)]
     assert [(event.schema_version, event.data["variants"]) for event in read] == [(2, NEWEST)] * 3
-    aggregate = Aggregate("experiment", [], {"experiment_started": _variants}, code_version="1")
+    aggregate = Aggregate("experiment", list[Any], {"experiment_started": _variants}, code_version="1")
     with database.connection() as connection:
         assert aggregate.load(connection, "app", "experiment-e") == (NEWEST, 1)
         stored = connection.execute("select schema_version, data -> 'variants' from event_log.events").fetchone()
