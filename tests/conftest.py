@@ -15,13 +15,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 from pydantic import SecretStr
 
 from analytics_pipelines import connections, migrations
 from analytics_pipelines.event_log import EventStore
 from analytics_pipelines.local import dagster, platform
-from analytics_pipelines.settings import Settings
+from analytics_pipelines.settings import PROJECT_FOLDER, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,13 +92,19 @@ def redis_client(servers: Settings) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def instance(servers: Settings) -> Iterator[DagsterInstance]:
-    """Dagster's own storage as the project configures it, on the real Postgres."""
+def instance(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    """Dagster's own storage as the project configures it, on the real Postgres; what runs print is not captured."""
     from dagster import DagsterInstance
 
-    dagster.prepare(servers.home)
+    folder = tmp_path_factory.mktemp("dagster")
+    configuration = yaml.safe_load((PROJECT_FOLDER / "dagster.yaml").read_text(encoding="utf-8"))
+    configuration["compute_logs"] = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in dagster.dagster_environment(servers).items():
+        for name, value in {**dagster.dagster_environment(servers), "DAGSTER_HOME": str(folder)}.items():
             patch.setenv(name, value)
         opened = DagsterInstance.get()
         assert opened.compute_log_manager  # made when first asked for, of the environment

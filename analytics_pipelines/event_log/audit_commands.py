@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from analytics_pipelines.settings import Settings
 
-KINDS = click.Choice(["malformed", "unknown_type", "invalid", "conflict"])
+KINDS = click.Choice(["malformed", "unknown_type", "invalid", "conflict", "erased"])
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _TO = click.option("--archive", type=click.Path(file_okay=False, path_type=Path), help="The folder of exports.")
 
@@ -124,9 +124,7 @@ def verify(tenant: str | None, archive: Path | None, *, as_json: bool) -> None:
         for finding in audit.verify(pool, settings.home, _archive(settings, archive), tenant_id=tenant, show=progress):
             findings.append(finding)
             if not as_json:
-                bars.console.print(
-                    f"{'ok' if finding.passed else 'FAILED':<7} {finding.check}: {finding.detail}", markup=False
-                )
+                click.echo(f"{'ok' if finding.passed else 'FAILED':<7} {finding.check}: {finding.detail}")
     if as_json:
         rows = [{"check": one.check, "passed": one.passed, "detail": one.detail} for one in findings]
         click.echo(json.dumps(rows, indent=2))

@@ -47,7 +47,10 @@ class _Ringer:
         with self._lock:
             if not self._is_running:
                 self._is_running = True
-                threading.Thread(target=self._run, name="event-log-bell", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="event-log-bell", daemon=True).start()
+                except RuntimeError:  # no thread is to be had: readers look by themselves
+                    self._is_running = False
 
     def _run(self) -> None:
         while True:

@@ -77,6 +77,8 @@ def exact_json(content: bytes) -> JsonValue:
         raise ValueError(f"not UTF-8: byte 0x{content[error.start]:02x} at {error.start}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except ArithmeticError:
+        raise ValueError("a number is out of every range") from None
 
 
 def looks_like_cloud_event(value: JsonValue) -> bool:

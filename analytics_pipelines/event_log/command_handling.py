@@ -215,10 +215,11 @@ class CommandHandler(Generic[State, Command]):
         occurred_at = occurred_at or datetime.now(UTC)
         for attempt in range(self._attempts):
             with pool.connection() as connection:
+                # In this order: the same command, handled elsewhere between the two, shows in the result.
+                state, version = self.aggregate.load(connection, tenant_id, stream_id)
                 known = self._first_result(connection, tenant_id, stream_id, command_id)
                 if known is not None:
                     return known
-                state, version = self.aggregate.load(connection, tenant_id, stream_id)
             facts = self.decide(state, command)
             if not facts:
                 return Handled(version, ())

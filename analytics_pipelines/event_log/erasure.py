@@ -114,14 +114,16 @@ def resolve(connection: Connection, tenant_id: str, name: str) -> str:
         [tenant_id, candidates],
     ).fetchall()
     known = [subject for (subject,) in rows]
-    if len(known) == 1:
+    if is_full and (name in known or not known):
+        return name
+    if len(known) == 1 and not is_full:
         return known[0]
     if known and name not in known:
         raise PipelinesError(f"{name} of {tenant_id} may be {' or '.join(known)}; name the one to erase")
     if not is_full:
         kinds = ", ".join(f"{kind}-{name}" for kind in sorted(KINDS))
         raise PipelinesError(f"nobody of {tenant_id} with personal data is called {name}; say who: {kinds}")
-    return name
+    raise PipelinesError(f"{name} of {tenant_id} may be {' or '.join(known)}; name the one to erase")
 
 
 def rotate(pool: ConnectionPool, settings: Settings) -> tuple[int, int]:
@@ -174,6 +176,8 @@ def recorded(path: Path) -> Iterator[Erasure]:
     if not path.exists():
         return
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line:
+            continue
         try:
             yield Erasure(**json.loads(line))
         except (ValueError, TypeError):
@@ -220,6 +224,11 @@ def _carry_out(pool: ConnectionPool, settings: Settings, erasure: Erasure, *, re
             "insert into vault.erasures (tenant_id, erasure_id, subject, certificate) values (%s, %s, %s, %s)",
             [tenant_id, erasure.erasure_id, subject, Jsonb(certificate)],
         )
+    # What was being read or refused while the key was still there is committed by now, or will be refused.
+    again = forget_files(settings.landing / tenant_id, named)
+    certificate["files"] = {what: [*paths, *again.get(what, [])] for what, paths in files.items()}
+    with pool.connection() as connection, connection.transaction():
+        certificate["quarantine_scrubbed"] += _scrub(connection, vault, tenant_id, named)
     return certificate
 
 
@@ -279,7 +288,8 @@ def _batches(connection: Connection) -> Iterator[list[tuple[str, str, bytes, int
 def _record(path: Path, erasure: Erasure) -> None:
     """Append one line and see it on the disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    line = json.dumps({name: getattr(erasure, name) for name in erasure.__slots__}) + "\n"
+    # Begun on a line of its own: a crash may have left the last one unfinished.
+    line = "\n" + json.dumps({name: getattr(erasure, name) for name in erasure.__slots__}) + "\n"
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_ONLY)
     with os.fdopen(handle, "a", encoding="utf-8") as file:
         file.write(line)

@@ -71,7 +71,13 @@ _PAGE = """
 """
 
 _BEHIND = """
-    select tenant_id || ' ' || reader from progress.checkpoints where position < %s order by position limit 5
+    select tenant_id || ' ' || reader
+    from (
+        select tenant_id, reader, position from progress.checkpoints
+        union all select tenant_id, name, position from event_log.subscriptions
+        union all select '*', 'vault/subject_profile', position from vault.profiled
+    ) as readers
+    where position < %s order by position limit 5
 """
 
 
@@ -182,7 +188,7 @@ def read_export(path: Path, closed: list[Range]) -> Export:
                         continue
                     sums[number].events += 1
                     sums[number].digest.update(row_hash(row))
-    except (OSError, pa.ArrowException, TypeError) as error:
+    except (OSError, pa.ArrowException, TypeError, LookupError, OverflowError) as error:
         raise PipelinesError(f"{path}: cannot be read as an export of the log: {error}; export it again") from None
     found.events = outside + sum(one.events for one in sums)
     all_digests = hashlib.sha256()
@@ -218,7 +224,7 @@ def detach(pool: ConnectionPool, name: str, folder: Path) -> int:
     if behind:
         raise PipelinesError(
             f"partition {name} is still to be read by {', '.join(behind)}; build them, or remove what is no more from "
-            "progress.checkpoints"
+            "progress.checkpoints or event_log.subscriptions"
         )
     found = _verified(pool, partition, path)
     try:

@@ -109,7 +109,7 @@ def _is_marked(annotation: object) -> bool:
 def _parse(text: str) -> dict[str, Any] | None:
     try:
         sent = _DECODER.decode(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):
         return None
     return sent if isinstance(sent, dict) else None
 
@@ -118,7 +118,19 @@ def _whole(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= SAFE_DIGITS else Decimal(digits)
 
 
-_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=Decimal)
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(unique := dict(pairs)) != len(pairs):
+        raise ValueError("a key comes twice")  # the validation of the text as sent says which
+    return unique
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_whole, parse_float=Decimal, parse_constant=_refuse_constant
+)
 
 PERSONAL: dict[tuple[str, int], PersonalFields] = {
     key: fields for key, payload in SCHEMAS.items() if (fields := personal_fields(payload)) is not None

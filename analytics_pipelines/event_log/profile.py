@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.encryption import Encrypted, Erased
 from analytics_pipelines.event_log.personal import PERSONAL, PERSONAL_TYPES
 from analytics_pipelines.event_log.store import EventStore
@@ -62,7 +63,11 @@ def _values(event: Event) -> Iterator[tuple[str, str, Any]]:
     if declared is None or subject is None:
         return
     for name, value in declared.values(event.data).items():
-        if not isinstance(value, Erased | Encrypted):
+        if isinstance(value, Encrypted):
+            raise PipelinesError(
+                "the profiles of people cannot be read without the master key; set PIPELINES_MASTER_KEY"
+            )
+        if not isinstance(value, Erased):
             yield subject, name, value
 
 

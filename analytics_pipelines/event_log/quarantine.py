@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
 from psycopg.rows import dict_row
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.batch import (
@@ -130,8 +130,11 @@ def event_of(content: bytes, origin: str) -> NewEvent | Malformed:
         sent = exact_json(content)
         if isinstance(sent, dict) and sent.keys() == _KEPT_FIELDS:
             return replace(_FROM_FIELDS.validate_python(sent), origin=origin, raw=content)
-    except (ValueError, RecursionError) as error:
-        return Malformed(content, str(error) or "nested too deeply", origin)
+    except ValidationError as error:  # its own words would quote what was sent
+        first = error.errors(include_url=False, include_input=False)[0]
+        return Malformed(content, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", origin)
+    except ValueError as error:
+        return Malformed(content, str(error), origin)
     return parse_event(content, origin)
 
 
@@ -226,6 +229,8 @@ def _asked(
             raise PipelinesError(
                 f"{tenant_id} has no quarantined event {quarantine_id}{of_kind}; see `quarantine list`"
             )
+        if not rows[0]["bytes"]:
+            raise PipelinesError(f"of {quarantine_id} nothing is left to put through: its person was erased")
         yield rows
 
 

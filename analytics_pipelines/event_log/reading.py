@@ -14,13 +14,14 @@ import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import errors
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.cloud_events import exact_json
 from analytics_pipelines.event_log.encryption import SEALED
-from analytics_pipelines.event_log.event import Event, decode
+from analytics_pipelines.event_log.event import Event
 from analytics_pipelines.event_log.upcasting import OUTDATED, upcast
 from analytics_pipelines.event_log.validation import json_text
 
@@ -255,7 +256,8 @@ def _events(connection: Connection, vault: Vault | None, query: str, arguments: 
 
 
 def _upcast(event: Event) -> Event:
-    version, stored = upcast(event.event_type, event.schema_version, decode(event.data_json))
+    kept = cast("dict[str, Any]", exact_json(event.data_json.encode()))
+    version, stored = upcast(event.event_type, event.schema_version, kept)
     newer = event._replace(schema_version=version, data_json=json_text(stored))
     if "data" in vars(event):  # decoded before, to be revealed
         vars(newer)["data"] = upcast(event.event_type, event.schema_version, event.data)[1]

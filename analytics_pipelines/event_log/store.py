@@ -159,6 +159,12 @@ class EventStore:
                         f"another writer appended {events[0].event_id} or its neighbours to {tenant_id} at the same "
                         "moment; begin again"
                     ) from None
+            except errors.CheckViolation:
+                # The partitions made ahead are full: this session has nothing to undo, so it makes the next.
+                if connection is not None or attempt == ATTEMPTS:
+                    raise
+                with self._pool.connection() as session:
+                    session.execute("select event_log.make_partitions()")
             except errors.DatabaseError as error:
                 explained = _explained(error)
                 if explained is None:
@@ -423,6 +429,9 @@ def _arguments(
 ) -> dict[str, object]:
     if not events:
         raise InvalidEventError("there is no event to append")
+    strangers = expected.keys() - {event.stream_id for event in events}
+    if strangers:
+        raise InvalidEventError(f"a version is expected of {', '.join(sorted(strangers))}, which gets no event")
     identities = Counter((event.source, event.event_id) for event in events)
     for (source, event_id), times in identities.items():
         if times > 1:

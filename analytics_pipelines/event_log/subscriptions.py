@@ -86,7 +86,7 @@ class Subscription:
         item = self._take()
         if item is None:
             raise StopIteration
-        return item
+        return self._given_out(item)
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -96,6 +96,8 @@ class Subscription:
         """As `__next__`; the event loop goes on meanwhile. A wait that is cancelled loses no event."""
         if self._buffer and self._next is None and not self._stopped.is_set():
             return self._given_out(self._buffer.popleft())
+        if self._next is None and self._stopped.is_set():
+            raise StopAsyncIteration
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-subscription")
         if self._next is None:
@@ -104,7 +106,7 @@ class Subscription:
         self._next = None
         if item is None:
             raise StopAsyncIteration
-        return item
+        return self._given_out(item)
 
     def close(self) -> None:
         """End the iteration, from any thread; returns when the session is closed."""
@@ -134,7 +136,7 @@ class Subscription:
         with self._lock:
             while not self._stopped.is_set():
                 if self._buffer:
-                    return self._given_out(self._buffer.popleft())
+                    return self._buffer.popleft()
                 if not self._fill():
                     self._bell.wait(self._stopped)
             return None

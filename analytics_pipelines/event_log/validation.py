@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
+from analytics_pipelines.event_log.encryption import SEALED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +35,8 @@ AHEAD = timedelta(days=1)
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 # Reactions to an event are ordered after it by the next sequence numbers.
 MOST_SEQUENCE = 2**62
+MOST_EXPONENT = 1_000
+_LONG_EXPONENT = re.compile(r"[0-9][eE][+-]?[0-9]{3,}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
@@ -112,7 +115,33 @@ def refusal(event: NewEvent, data: str, latest: datetime | None = None, catalog:
             return Refusal(
                 "invalid", f"data: the key {key[:100]!r} comes twice in one object; only one could be stored"
             )
+    return _unreadable(data)
+
+
+def _unreadable(data: str) -> Refusal | None:
+    """Refuse what could be stored and then stop every reader: a forged seal, and a number of endless digits."""
+    if (SEALED in data or "\\u" in data) and SEALED in _words_of_objects(data):
+        return Refusal("invalid", f"data: {SEALED} is the log's own word; send the value itself")
+    if _LONG_EXPONENT.search(data):
+        try:
+            json.loads(data, parse_float=_written_out, parse_int=str)
+        except OverflowError as error:
+            return Refusal("invalid", f"data: the number {error.args[0][:30]} has more than {MOST_EXPONENT} digits")
     return None
+
+
+def _words_of_objects(data: str) -> set[str]:
+    """Return the keys of the objects that are values of a payload."""
+    values = json.loads(data, parse_int=str, parse_float=str).values()
+    return {key for value in values if isinstance(value, dict) for key in value}
+
+
+def _written_out(number: str) -> str:
+    # Postgres writes numbers without exponents: a few bytes sent would be a gigabyte read.
+    _, _, exponent = number.lower().partition("e")
+    if exponent and (len(exponent) > len(str(MOST_EXPONENT)) + 2 or abs(int(exponent)) > MOST_EXPONENT):
+        raise OverflowError(number)
+    return number
 
 
 def _may_repeat_a_key(data: str, read: int) -> bool:

@@ -128,7 +128,8 @@ class Vault:
             (event, name, (event.tenant_id, value["subject"]), value["value"])
             for event in events
             for name, value in event.data.items()
-            if isinstance(value, dict) and SEALED in value
+            if isinstance(value, dict) and isinstance(value.get("subject"), str) and isinstance(value.get("value"), str)
+            if SEALED in value
         ]
         if not sealed:
             return

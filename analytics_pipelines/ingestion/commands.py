@@ -40,6 +40,8 @@ def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_ru
     from standard input. What was sent before changes nothing. What is refused is kept in event_log.quarantine with the
     reason, and is no failure of the command.
     """
+    if mapping is not None and STANDARD_INPUT in paths:
+        raise click.UsageError("standard input is read as CloudEvents; give a file where a mapping is needed")
     if dry_run:
         _dry_run(paths, mapping, as_json=as_json)
         return

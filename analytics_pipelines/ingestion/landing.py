@@ -103,9 +103,11 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
         else:
             landed.files += 1
             landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
+            if _written_at(path) != written_at:
+                continue  # it is another file by now, and is looked at again
             if _names_an_erased_person(pool, tenant_id, path):
                 path.unlink(missing_ok=True)  # the log has the events of the others
-            elif _written_at(path) == written_at:
+            else:
                 _move(path, "done")
     return landed
 

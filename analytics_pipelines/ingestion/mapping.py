@@ -267,7 +267,7 @@ class Mapper:
                     data[name] = convert(value, field.type, field.format, zone)
                 elif not field.optional:
                     _present(values, field.column)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError, ArithmeticError) as error:
             content = row.content if row.content is not None else content_of(values)
             return Malformed(content, f"{part}: {str(error) or 'nested too deeply'}", row.origin)
         return NewEvent(

@@ -16,6 +16,7 @@ import yaml
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.batch import prepare
+from analytics_pipelines.event_log.catalog import configured_catalog
 from analytics_pipelines.event_log.cloud_events import looks_like_cloud_event
 from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.event_log.validation import json_text
@@ -84,7 +85,7 @@ def dry_run(path: Path, mappings: list[Mapping]) -> DryRun:
         events = list(_first_events(path, mappings, done))
     except (OSError, EOFError) as error:
         raise cannot_be_read(path, error) from None
-    prepared = prepare(events, _unsealed)
+    prepared = prepare(events, _unsealed, configured_catalog())
     for event in (item.event for item in prepared.staged):
         done.events[event.event_type] += 1
         if len(done.first) < SHOWN_EVENTS:
@@ -192,7 +193,7 @@ def _time_format(column: str, values: list[Any]) -> str | None:
             continue  # any number could be one
         try:
             years = {moment(value, time_format, UTC).year for value in present}
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, ArithmeticError):
             continue
         plausible = _PLAUSIBLE_YEARS_OF_NUMBERS if time_format.startswith("epoch") else _PLAUSIBLE_YEARS
         if all(year in plausible for year in years):
@@ -213,7 +214,7 @@ def _type(values: list[Any]) -> Type:
     for kind in _TYPES:
         try:
             converted = [convert(value, kind, "iso", UTC) for value in present]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, ArithmeticError):
             continue
         if kind != "json" or all(isinstance(value, dict | list) for value in converted):
             return kind

@@ -31,7 +31,7 @@ begin
                     select from event_log.quarantine as other
                     where other.tenant_id = for_tenant and other.digest = q.digest and other.kind = entry.kind)
                 then entry.kind else q.kind end
-        where q.tenant_id = for_tenant and q.quarantine_id = entry.id;
+        where q.tenant_id = for_tenant and q.quarantine_id = entry.id and q.outcome is distinct from 'accepted';
     end loop;
 end
 $$;

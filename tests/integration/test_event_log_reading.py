@@ -292,5 +292,5 @@ def test_tail_follows_and_ends_cleanly(store: EventStore, database_settings: Set
             process.send_signal(signal.SIGINT)
         else:
             process.stdout.close()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
         assert process.stderr.read() == ""

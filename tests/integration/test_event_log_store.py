@@ -136,6 +136,34 @@ POISON = {
     "a day as digits": ("campaign_launched", {"starts_on": "1496275200"}),
     "a day that is none": ("campaign_launched", {"starts_on": "2017-02-31"}),
 }
+UNREADABLE = {
+    "a forged seal": '"x": {"$encrypted": "v1"}',
+    "a forged seal in disguise": '"x": {"\\u0024encrypted": "v1", "subject": "lead-1", "value": "AA"}',
+    "a number of endless digits": '"x": 1e131000',
+    "a number of endless zeros": '"x": 1e-5000',
+    "a number beyond every range": '"x": 1e9999999999999999999999',
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_would_stop_every_reader_never_enters_the_log(store: EventStore, name: str) -> None:
+    """Some values can be stored and never read back: they are quarantined at the door, their neighbours are not."""
+    text = f'{{"order_id": "1", "amount": 1, {UNREADABLE[name]}}}'
+    poison = NewEvent("test", "poison", "order-1", "order_paid", NOON, text)
+    said = NewEvent(
+        "test", "said", "order-1", "order_paid", NOON, '{"order_id": "1", "amount": 1e2, "x": "$encrypted"}'
+    )
+    result = store.append_batch("shop", [paid(1), poison, said])
+    assert (result.accepted, result.quarantined) == (2, 1)
+    assert [event.event_id for event in store.read()] == ["payment-1", "said"]
+
+
+def test_a_version_is_expected_of_streams_that_get_events(store: EventStore) -> None:
+    """An expectation that nothing would check is a mistake of the caller, and said."""
+    with pytest.raises(InvalidEventError, match="order-2, which gets no event"):
+        store.append_many("shop", [paid(1)], expected_versions={"order-2": 5})
+
+
 FINE: dict[str, dict[str, object]] = {
     "lead_created": {
         "lead_id": "1", "company_id": "1", "company": "c", "industry": "i", "company_size": 5, "lead_source": "s",

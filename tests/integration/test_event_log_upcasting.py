@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from analytics_pipelines.event_log import EventStore, NewEvent
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 STARTED = NewEvent(
     "app", "1", "experiment-e", "experiment_started", datetime(2017, 6, 1, tzinfo=UTC),
-    {"experiment_id": "e", "name": "E", "variants": ["a", "b"]},
+    {"experiment_id": "e", "name": "E", "variants": ["a", "b"], "note": Decimal(2**70)},
 )  # fmt: skip
 NEWEST = [{"variant": "a", "weight": 1}, {"variant": "b", "weight": 1}]
 
@@ -28,6 +29,7 @@ def test_every_reader_gets_the_newest_version(store: EventStore, database: Conne
     with store.subscribe(after=0) as subscription:
         read = [next(store.read()), next(store.read_stream("app", "experiment-e")), next(subscription)]
     assert [(event.schema_version, event.data["variants"]) for event in read] == [(2, NEWEST)] * 3
+    assert [event.data["note"] for event in read] == [2**70] * 3
     aggregate = Aggregate("experiment", list[Any], {"experiment_started": _variants}, code_version="1")
     with database.connection() as connection:
         assert aggregate.load(connection, "app", "experiment-e") == (NEWEST, 1)
