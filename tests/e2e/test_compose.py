@@ -48,6 +48,7 @@ OURS = COMPOSE["services"].keys() - GIVEN
 LONG_RUNNING = COMPOSE["services"].keys() - {"migrate"}
 START_SECONDS = 120.0
 RUN_SECONDS = 90.0
+ASKED_AGAIN_SECONDS = 20.0
 
 
 def interpolated(value: Any, variables: Mapping[str, str]) -> Any:
@@ -297,10 +298,12 @@ class Stack:
         """Ask a service to end, as compose does, and return what is left of it when compose would kill it."""
         process = psutil.Process(self.processes[name].pid)
         family = [process, *process.children(recursive=True)]
-        process.terminate()
         deadline = time.monotonic() + seconds(self.services[name]["stop_grace_period"])
         while (left := [member for member in family if is_alive(member)]) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            # Asked again after a while: now and then Dagster loses a signal that comes between two of its threads.
+            if process in left:
+                process.terminate()
+            psutil.wait_procs(left, timeout=ASKED_AGAIN_SECONDS)
         return left
 
     def log(self, name: str) -> str:

@@ -310,5 +310,5 @@ def test_the_command_prints_findings_and_fails_with_them(
     as_superuser(database_settings, "delete from event_log.events where position = 30")
     result = CliRunner().invoke(audit_commands.verify, ["--tenant", "shop"])
     assert result.exit_code == 1
-    assert "FAILED  ranges" in result.stderr
+    assert "FAILED  ranges" in result.stdout
     assert "FAILED  streams" in result.stderr
