@@ -311,4 +311,4 @@ def test_the_command_prints_findings_and_fails_with_them(
     result = CliRunner().invoke(audit_commands.verify, ["--tenant", "shop"])
     assert result.exit_code == 1
     assert "FAILED  ranges" in result.stdout
-    assert "FAILED  streams" in result.stderr
+    assert "FAILED  streams" in result.stdout
