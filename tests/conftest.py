@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 
 TEMPLATE = "pipelines_template"
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C again where a shell has started the tests in the background, with it ignored.
+
+    What the tests start would ignore it, too, and Dagster's services take SIGTERM for it: they would never end.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,7 +48,6 @@ OURS = COMPOSE["services"].keys() - GIVEN
 LONG_RUNNING = COMPOSE["services"].keys() - {"migrate"}
 START_SECONDS = 120.0
 RUN_SECONDS = 90.0
-ASKED_AGAIN_SECONDS = 20.0
 
 
 def interpolated(value: Any, variables: Mapping[str, str]) -> Any:
@@ -298,12 +297,10 @@ class Stack:
         """Ask a service to end, as compose does, and return what is left of it when compose would kill it."""
         process = psutil.Process(self.processes[name].pid)
         family = [process, *process.children(recursive=True)]
+        process.terminate()
         deadline = time.monotonic() + seconds(self.services[name]["stop_grace_period"])
         while (left := [member for member in family if is_alive(member)]) and time.monotonic() < deadline:
-            # Asked again after a while: now and then Dagster loses a signal that comes between two of its threads.
-            if process in left:
-                process.terminate()
-            psutil.wait_procs(left, timeout=ASKED_AGAIN_SECONDS)
+            time.sleep(0.05)
         return left
 
     def log(self, name: str) -> str:
