@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Show = Callable[[str, int, int], None]
 
 POLL_SECONDS = 1.0
-BUILD_TAG = "pipelines/build"
 EVENTS_METADATA = "pipelines/events"
 # The run's log is kept in Dagster's storage; on the terminal the bars say enough.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -181,7 +180,7 @@ def _nodes(defs: Definitions) -> dict[str, Node]:
 
 def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:
     """Run the job in a thread, and follow what it writes into Dagster's storage."""
-    from analytics_pipelines.automation.dead_runs import HOST_TAG
+    from analytics_pipelines.automation.dead_runs import BUILD_TAG, HOST_TAG
 
     failure: list[BaseException] = []
     succeeded: list[bool] = []

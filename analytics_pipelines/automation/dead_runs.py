@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HOST_TAG = "pipelines/host"
 """Where `pipelines build` runs; other runs are where the code server is, as is whoever asks."""
 
+BUILD_TAG = "pipelines/build"
+"""Of a run of `pipelines build`: its process, and when that began the run, in nanoseconds: `12605-1795319356415015134`."""
+
 CLOCK_SECONDS = 2.0
 
 
@@ -26,7 +29,7 @@ def dead_runs(instance: DagsterInstance) -> list[DagsterRun]:
     """Return the runs of this host that count as started and whose process has ended."""
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
     here = [run for run in started if run.tags.get(HOST_TAG, socket.gethostname()) == socket.gethostname()]
-    return [run for run in here if not _is_alive(instance, run.run_id)]
+    return [run for run in here if not _is_alive(instance, run)]
 
 
 def end_dead_runs(instance: DagsterInstance) -> int:
@@ -37,8 +40,11 @@ def end_dead_runs(instance: DagsterInstance) -> int:
     return len(ended)
 
 
-def _is_alive(instance: DagsterInstance, run_id: str) -> bool:
-    found = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+def _is_alive(instance: DagsterInstance, run: DagsterRun) -> bool:
+    if BUILD_TAG in run.tags:  # known from the first moment, also of one that was killed before it said anything
+        pid, began = run.tags[BUILD_TAG].split("-")
+        return _runs_since(int(pid), int(began) / 1e9)
+    found = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     for record in found.records:
         event = record.event_log_entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event else None
