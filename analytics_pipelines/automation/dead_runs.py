@@ -20,7 +20,7 @@ HOST_TAG = "pipelines/host"
 """Where `pipelines build` runs; other runs are where the code server is, as is whoever asks."""
 
 BUILD_TAG = "pipelines/build"
-"""Of a run of `pipelines build`: its process, and when that began the run, in nanoseconds: `12605-1795319356415015134`."""
+"""Of a run of `pipelines build`: its process and when that began the run (nanoseconds): `12605-1795319356415015134`."""
 
 CLOCK_SECONDS = 2.0
 
