@@ -35,8 +35,8 @@ AHEAD = timedelta(days=1)
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 # Reactions to an event are ordered after it by the next sequence numbers.
 MOST_SEQUENCE = 2**62
-MOST_EXPONENT = 1_000
-_LONG_EXPONENT = re.compile(r"[0-9][eE][+-]?[0-9]{3,}")
+MOST_EXPONENT = 10_000
+_LONG_EXPONENT = re.compile(r"[0-9][eE][+-]?[0-9]{4,}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 

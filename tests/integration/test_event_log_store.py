@@ -140,7 +140,7 @@ UNREADABLE = {
     "a forged seal": '"x": {"$encrypted": "v1"}',
     "a forged seal in disguise": '"x": {"\\u0024encrypted": "v1", "subject": "lead-1", "value": "AA"}',
     "a number of endless digits": '"x": 1e131000',
-    "a number of endless zeros": '"x": 1e-5000',
+    "a number of endless zeros": '"x": 1e-15000',
     "a number beyond every range": '"x": 1e9999999999999999999999',
 }
 
