@@ -222,7 +222,7 @@ class EmailReplied(EmailSent):
 
 
 class EmailBounced(EmailSent):
-    """The message could not be delivered: for good ("hard") or for now ("soft"). Stream: `lead-<lead_id>`."""
+    """The message could not be delivered: never ("hard") or not at that moment ("soft"). Stream: `lead-<lead_id>`."""
 
     bounce: Annotated[str, Field(pattern="^(hard|soft)$")]
 
