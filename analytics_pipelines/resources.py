@@ -8,7 +8,7 @@ and tell the catalog what people want to see.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -166,15 +166,27 @@ class Platform(ConfigurableResource[Any]):
 
         Another run that builds the same asset waits until this one has ended.
         """
+        key = context.asset_key if asset_key is None else asset_key
+        with self.build_together(context, [key]) as builds:
+            yield builds[key]
+
+    @contextmanager
+    def build_together(
+        self, context: AssetExecutionContext, asset_keys: Iterable[AssetKey]
+    ) -> Generator[dict[AssetKey, Build]]:
+        """Open the one transaction in which several assets are built; as `build` otherwise."""
         from analytics_pipelines import progress
 
-        key = context.asset_key if asset_key is None else asset_key
         position = self.pin(context)
-        version = context.assets_def.specs_by_key[key].code_version or ""
+        specs = context.assets_def.specs_by_key
         with self.pool.connection() as connection, connection.transaction():
-            progress.lock_asset(connection, key.to_user_string())
+            keys = sorted(asset_keys)  # in one order, so that two runs never wait for each other in a circle
+            for key in keys:
+                progress.lock_asset(connection, key.to_user_string())
             progress.set_position(connection, position)
-            yield Build(connection, key, position, context.run.run_id, version)
+            yield {
+                key: Build(connection, key, position, context.run.run_id, specs[key].code_version or "") for key in keys
+            }
 
     @contextmanager
     def reading(self, context: AssetCheckExecutionContext) -> Generator[Connection]:

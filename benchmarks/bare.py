@@ -49,7 +49,7 @@ def build(url: str, compiled: Path) -> None:
             up_to,
         )
         connection.commit()
-        for model in READ_MODELS:
+        for model in READ_MODELS.values():
             table = f"read_models.{model.name}_state"
             everything = {"after": 0, "up_to": up_to[0], "slices": 1, "slice": 0}
             connection.execute(f"create table {table} as {read_model_sql.fold(model)}", everything)

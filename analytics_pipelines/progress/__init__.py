@@ -131,6 +131,27 @@ def builds(connection: Connection) -> dict[str, Build]:
     return {row[0]: Build(*row) for row in rows}
 
 
+def lag(connection: Connection, position: int) -> tuple[int, float]:
+    """Return how far a position lies behind the log: in events, and in seconds since the first of them was recorded.
+
+    What writers have appended and not committed yet counts as events, not as seconds.
+    """
+    row = connection.execute(
+        """
+        select
+            (select greatest(last_value - case when is_called then 0 else 1 end - %(at)s, 0)
+             from event_log.position_sequence),
+            coalesce((
+                select extract(epoch from clock_timestamp() - recorded_at)::double precision
+                from event_log.events where position > %(at)s order by position limit 1
+            ), 0)
+        """,
+        {"at": position},
+    ).fetchone()
+    assert row is not None
+    return row[0], max(row[1], 0.0)
+
+
 def lock_asset(connection: Connection, asset_key: str) -> None:
     """Keep other runs from building the same asset until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(2018, hashtext(%s))", [asset_key])

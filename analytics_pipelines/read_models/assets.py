@@ -1,11 +1,13 @@
 """The read models as assets, one for each declaration.
 
-Defines nothing by hand: a model added to `models.py` appears here by itself.
+Defines nothing by hand: a model in `models/` appears here by itself. They are one step, so that those built in one run
+advance in one pass over the log.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, asset
+from dagster import AssetExecutionContext, AssetKey, AssetSpec, MaterializeResult, multi_asset
 
 from analytics_pipelines.read_models import sql
 from analytics_pipelines.read_models.declaration import ReadModel
@@ -13,9 +15,14 @@ from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 
 
-def _asset(model: ReadModel) -> AssetsDefinition:
-    @asset(
-        key=["read_models", model.name],
+def asset_key(model: ReadModel) -> AssetKey:
+    """Return the key of a model's asset."""
+    return AssetKey(["read_models", model.name])
+
+
+def _spec(model: ReadModel) -> AssetSpec:
+    return AssetSpec(
+        key=asset_key(model),
         deps=[AssetKey(["event_log", "events"])],
         group_name="read_models",
         kinds={"postgres"},
@@ -24,14 +31,32 @@ def _asset(model: ReadModel) -> AssetsDefinition:
         metadata={"pipelines/events": model.events},
         description=f"{model.grain}\n\nFolded from: {', '.join(model.events)}.",
     )
-    def read_model(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
-        from analytics_pipelines.read_models import projector
-
-        with platform.build(context) as build:
-            touched = projector.advance(build.connection, model, build.up_to_position)
-            return build.result(touched_keys=touched)
-
-    return read_model
 
 
-ASSETS = [_asset(model) for model in READ_MODELS]
+@multi_asset(specs=[_spec(model) for model in READ_MODELS.values()], can_subset=True)
+def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[MaterializeResult[Any]]:
+    """Bring the selected read models up to the run's position."""
+    from analytics_pipelines import progress
+    from analytics_pipelines.read_models import projector
+
+    models = [model for model in READ_MODELS.values() if asset_key(model) in context.selected_asset_keys]
+    results: list[MaterializeResult[Any]] = []
+    with platform.build_together(context, context.selected_asset_keys) as builds:
+        one = next(iter(builds.values()))
+        advanced = projector.advance(one.connection, models, one.up_to_position)
+        for model in models:
+            done = advanced[model.name]
+            events, seconds = progress.lag(one.connection, done.up_to)
+            result = builds[asset_key(model)].result(
+                seconds=done.seconds,
+                touched_keys=done.touched,
+                from_position=done.after,
+                events_per_second=round((done.up_to - done.after) / done.seconds) if done.seconds else 0,
+                lag_events=events,
+                lag_seconds=round(seconds, 3),
+            )
+            results.append(result)
+    yield from results
+
+
+ASSETS = [read_models]

@@ -31,4 +31,4 @@ def _equals_replay(model: ReadModel) -> AssetChecksDefinition:
     return live_equals_replay
 
 
-CHECKS = [_equals_replay(model) for model in READ_MODELS]
+CHECKS = [_equals_replay(model) for model in READ_MODELS.values()]

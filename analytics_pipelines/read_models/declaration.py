@@ -1,149 +1,136 @@
-"""The words a read model is declared with.
+"""What a read model is declared with.
 
-Defines `ReadModel` and its kinds of column. A column says what it is folded from; how that becomes SQL stands in
-`sql.py`. Every kind folds in any order of arrival: two partial results can be merged.
+Defines `ReadModel`: its key, its columns (`columns.py`), and how events find their keys. Everything else - incremental
+update, replay, as-of, rebuild, branches, the asset, its checks, the documentation - follows from the declaration.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.read_models.columns import (
+    Column,
+    Folded,
+    Outermost,
+    Part,
+    literal,
+    outermost,
+    outermost_shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OCCURRED_AT = "timestamp with time zone"
 _QUOTED = re.compile(r"'([^']*)'")
 _WORD = re.compile(r"\w+")
 
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What all columns have: a name, the SQL type, and what it means, with the unit."""
-
-    name: str
-    type: str
-    description: str
+# Where the events of a key lie: a key whose events are all of one stream is found by that stream's index.
+_STREAMS = (
+    Part("_first_stream", 'min(stream_id collate "C")', "least({0}, {1})", "min({0})"),
+    Part("_last_stream", 'max(stream_id collate "C")', "greatest({0}, {1})", "max({0})"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Folded(Column):
-    """A column folded from events of these types."""
-
-    events: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Count(Folded):
-    """How many such events."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sum(Folded):
-    """The sum of an SQL expression over the event's columns; 0 where there is none."""
-
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Last(Folded):
-    """The value of an SQL expression in the last such event, by `(occurred_at, sequence, event_id, source)`."""
-
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Earliest(Folded):
-    """The earliest event time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Latest(Folded):
-    """The latest event time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Derived(Column):
-    """An SQL expression over the other columns of the row."""
-
-    expression: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadModel:
     """One row per tenant and key, folded from the log.
 
     Attributes:
         name: the model's name: the view `read_models.<name>` and the asset `read_models/<name>`.
         grain: what one row is, and what the numbers do not mean.
-        key: the key column; found in an event's payload under the same name.
-        key_description: what the key identifies.
+        key: the key columns, with what each identifies. An event without one of them changes nothing.
         columns: the other columns, in order.
-        keys: for event types whose payload names the key differently, the payload's field.
+        keys: for event types whose payload names the key otherwise than by the key columns' names: an SQL expression
+            for each key column.
+        each: for event types that are about many keys: the payload's list, each `item` of which is taken for itself. A
+            key column is then looked for in the item.
+        by_day: also keep partial results by day of event time. It makes `as-of` fast where the events of a key lie in
+            many streams, and costs about a row for each day that a key had events.
     """
 
     name: str
     grain: str
-    key: str
-    key_description: str
+    key: Mapping[str, str]
     columns: tuple[Column, ...]
-    keys: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    each: Mapping[str, str] = field(default_factory=dict)
+    by_day: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a model that names a personal field: nothing that is derived from the log may hold one.
+        """Refuse a declaration that cannot be kept.
 
         Raises:
-            PipelinesError: it does; the line names the column.
+            PipelinesError: a column is made of a personal field; or two versions of an event type would be read alike;
+                or days are to be kept of what cannot be merged. The line names the column.
         """
         from analytics_pipelines.event_log.personal import personal_names
 
-        named = [
-            (column.name, column.value, column.events) for column in self.columns if isinstance(column, Sum | Last)
-        ]
-        named += [(self.key, f"'{self.keys.get(event, self.key)}'", (event,)) for event in self.events]
-        for column, expression, events in named:
-            texts = _QUOTED.findall(expression)
+        for column, expressions, events in self._expressions():
+            texts = [text for expression in expressions for text in _QUOTED.findall(expression)]
             found = personal_names(events) & {word for text in texts for word in _WORD.findall(text)}
             if found:
                 raise PipelinesError(
                     f"read model {self.name}: {column} is made of {', '.join(sorted(found))}, which is personal; leave "
                     "it out, or derive at append what is needed of it (see Payload.derived)"
                 )
+        if self.by_day and not self.is_mergeable:
+            alone = next(part.name for part in self.parts if part.merge is None)
+            raise PipelinesError(f"read model {self.name}: by_day needs parts that merge, and {alone} does not")
 
-    @property
-    def folded(self) -> list[Folded]:
+    def _expressions(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        named = [(column.name, column.expressions, column.events) for column in self.folded]
+        return named + [(", ".join(self.key), self.key_of(event), (event,)) for event in self.events]
+
+    def key_of(self, event: str) -> tuple[str, ...]:
+        """Return the SQL expressions that give the key of an event of this type."""
+        payload = "item" if event in self.each else "data"
+        return self.keys.get(event) or tuple(f"{payload} ->> {literal(name)}" for name in self.key)
+
+    @cached_property
+    def folded(self) -> tuple[Folded, ...]:
         """The columns that are kept as state."""
-        return [column for column in self.columns if isinstance(column, Folded)]
+        return tuple(column for column in self.columns if isinstance(column, Folded))
+
+    @cached_property
+    def _outermost(self) -> dict[tuple[str, tuple[str, ...], str], list[Outermost]]:
+        groups: dict[tuple[str, tuple[str, ...], str], list[Outermost]] = {}
+        for column in self.folded:
+            if isinstance(column, Outermost):
+                groups.setdefault(column.shared, []).append(column)
+        return groups
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The state of a row, each part once."""
+        own = [part for column in self.folded if not isinstance(column, Outermost) for part in column.parts]
+        shared = [outermost(columns) for columns in self._outermost.values()]
+        return tuple({part.name: part for part in [*own, *shared, *_STREAMS]}.values())
+
+    @cached_property
+    def is_mergeable(self) -> bool:
+        """Whether new events can be added to the state; otherwise the keys they touch are folded again."""
+        return all(part.merge for part in self.parts)
+
+    def shown(self, column: Folded) -> str:
+        """Return the SQL expression that shows a column from the state."""
+        if isinstance(column, Outermost):
+            return outermost_shown(self._outermost[column.shared], column)
+        return column.shown
 
     @property
     def events(self) -> list[str]:
         """Every event type that changes the model, sorted."""
         return sorted({event for column in self.folded for event in column.events})
 
-
-def count(name: str, description: str, *events: str) -> Count:
-    """Declare a number of events."""
-    return Count(name, "bigint", description, events)
-
-
-def total(name: str, description: str, event: str, value: str) -> Sum:
-    """Declare a decimal sum."""
-    return Sum(name, "numeric", description, (event,), value)
-
-
-def last(name: str, kind: str, description: str, event: str, value: str | None = None) -> Last:
-    """Declare a value of the last event; the payload's field of the same name unless an expression is given."""
-    return Last(name, kind, description, (event,), value or f"(data ->> '{name}')::{kind}")
-
-
-def earliest(name: str, description: str, *events: str) -> Earliest:
-    """Declare when something happened first (UTC)."""
-    return Earliest(name, OCCURRED_AT, description, events)
-
-
-def latest(name: str, description: str, *events: str) -> Latest:
-    """Declare when something happened last (UTC)."""
-    return Latest(name, OCCURRED_AT, description, events)
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """Every column of the public view, in order, with what it means."""
+        return {
+            "tenant_id": "Whose row it is",
+            **self.key,
+            **{column.name: column.description for column in self.columns},
+        }

@@ -1,11 +1,14 @@
-"""Bringing a read model up to a position of the log.
+"""Bringing read models up to a position of the log.
 
 Defines `advance` (fold what is new into the state, rows and checkpoint in one transaction) and `differences` (replay a
-part of the keys from zero and compare). What a model is stands in `models.py`, the SQL in `sql.py`.
+part of the keys from zero and compare). What a model is stands in `models/`, the SQL in `sql.py`.
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from psycopg import errors
@@ -15,6 +18,8 @@ from analytics_pipelines import progress
 from analytics_pipelines.read_models import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from psycopg import Connection
 
     from analytics_pipelines.read_models.declaration import ReadModel
@@ -22,23 +27,54 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-def advance(connection: Connection, model: ReadModel, up_to: int) -> int:
-    """Fold the events up to a position into the model, and return how many keys they touched.
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What an advance did to one model.
 
-    Rows and checkpoint are written in the caller's transaction. A declaration that changed gets a table of its own,
-    folded from zero, and the public view is pointed at it.
+    Attributes:
+        after: the position it was at.
+        up_to: the position it is at.
+        touched: the keys whose rows it wrote.
+        seconds: how long it took; of models that advanced in one pass over the log, each its even share.
     """
-    reader = sql.table(model)
-    after = progress.read_checkpoint(connection, reader)
-    touched = 0
-    if not _exists(connection, model):
-        touched = _build(connection, model, up_to)
-    elif after < up_to:
-        touched = connection.execute(_sql(sql.merge(model)), _range(after, up_to)).rowcount
-    if not _is_published(connection, model):
-        _publish(connection, model)
-    progress.write_checkpoint(connection, reader, max(after, up_to))
-    return touched
+
+    after: int
+    up_to: int
+    touched: int
+    seconds: float
+
+
+def advance(connection: Connection, models: Iterable[ReadModel], up_to: int) -> dict[str, Advanced]:
+    """Fold the events up to a position into the models, in one pass over the log, and return what became of each.
+
+    Rows and checkpoints are written in the caller's transaction. A declaration that changed gets a table of its own,
+    folded from zero, and the public view is pointed at it. A model that has come further stays where it is.
+    """
+    # In one order, so that two workers never wait for each other in a circle.
+    models = sorted(models, key=sql.table)
+    positions = {model.name: progress.read_checkpoint(connection, sql.table(model)) for model in models}
+    advanced = {name: Advanced(after, max(after, up_to), 0, 0) for name, after in positions.items()}
+    behind = [model for model in models if positions[model.name] < up_to]
+    new = [model for model in models if not _exists(connection, model)]
+    for model in new:
+        started = time.perf_counter()
+        touched = _build(connection, model, max(positions[model.name], up_to))
+        seconds = time.perf_counter() - started
+        advanced[model.name] = Advanced(0, max(positions[model.name], up_to), touched, seconds)
+    behind = sorted((model for model in behind if model not in new), key=lambda model: positions[model.name])
+    for after, group in groupby(behind, key=lambda model: positions[model.name]):
+        together = list(group)
+        started = time.perf_counter()
+        counts = connection.execute(_sql(sql.together(together)), {"after": after, "up_to": up_to}).fetchone()
+        seconds = (time.perf_counter() - started) / len(together)
+        assert counts is not None
+        for model, touched in zip(together, counts, strict=True):
+            advanced[model.name] = Advanced(after, up_to, touched, seconds)
+    for model in models:
+        if not _is_published(connection, model):
+            _publish(connection, model)
+        progress.write_checkpoint(connection, sql.table(model), advanced[model.name].up_to)
+    return advanced
 
 
 def differences(connection: Connection, model: ReadModel, *, slices: int = 1, part: int = 0) -> tuple[int, list[str]]:
@@ -52,19 +88,23 @@ def differences(connection: Connection, model: ReadModel, *, slices: int = 1, pa
         slices: compare every so-many-th key; 1 compares all.
         part: which of the slices.
     """
-    up_to = progress.read_checkpoint(connection, sql.table(model))
-    arguments = _range(0, up_to) | {"slices": slices, "slice": part}
-    key = model.key
-    connection.execute(_sql(f"create temporary table replayed on commit drop as {sql.fold(model)}"), arguments)
+    arguments = {"after": 0, "up_to": progress.read_checkpoint(connection, sql.table(model))}
+    arguments |= {"slices": slices, "slice": part}
+    names = " || '/' || ".join(model.key)
+    sliced = f"where %(slices)s = 1 or abs(hashtext({names})::bigint) %% %(slices)s = %(slice)s"
+    connection.execute(
+        _sql(f"create temporary table replayed on commit drop as select * from ({sql.fold(model)}) as fold {sliced}"),
+        arguments,
+    )
     compared = connection.execute("select count(*) from replayed").fetchone()
     assert compared is not None
+    both = " and ".join(f"live.{name} = replayed.{name}" for name in ["tenant_id", *model.key])
+    either = " || '/' || ".join(f"coalesce(live.{name}, replayed.{name})" for name in ["tenant_id", *model.key])
+    parts = ", ".join(["tenant_id", *model.key, *(part.name for part in model.parts)])
     different = f"""
-        select coalesce(live.tenant_id, replayed.tenant_id) || '/' || coalesce(live.{key}, replayed.{key})
-        from (
-            select * from {sql.table(model)}
-            where %(slices)s = 1 or abs(hashtext({key})::bigint) %% %(slices)s = %(slice)s
-        ) as live
-        full join replayed on live.tenant_id = replayed.tenant_id and live.{key} = replayed.{key}
+        select {either}
+        from (select {parts} from {sql.table(model)} {sliced}) as live
+        full join (select {parts} from replayed) as replayed on {both}
         where live is distinct from replayed
         order by 1 limit {SHOWN}
     """  # noqa: S608 - the names come from the declaration
@@ -75,9 +115,16 @@ def differences(connection: Connection, model: ReadModel, *, slices: int = 1, pa
 
 def _build(connection: Connection, model: ReadModel, up_to: int) -> int:
     """Fold from zero into a new table: unlike an insert, CREATE TABLE AS folds in parallel."""
-    table = sql.table(model)
-    touched = connection.execute(_sql(f"create table {table} as {sql.fold(model)}"), _range(0, up_to)).rowcount
-    connection.execute(_sql(f"alter table {table} add primary key (tenant_id, {model.key})"))
+    table, arguments = sql.table(model), {"after": 0, "up_to": up_to}
+    query = sql.fold(model)
+    if model.by_day:
+        days = sql.days(model)
+        connection.execute(_sql(f"drop table if exists {days}"))
+        connection.execute(_sql(f"create table {days} as {sql.fold_by_day(model)}"), arguments)
+        connection.execute(_sql(f"alter table {days} add primary key ({sql.keys(model)}, day)"))
+        query = sql.combine(model, days)
+    touched = connection.execute(_sql(f"create table {table} as {query}"), arguments).rowcount
+    connection.execute(_sql(f"alter table {table} add primary key ({sql.keys(model)})"))
     connection.execute(_sql(f"analyze {table}"))  # what dbt joins in the same minute shall have a plan for its size
     return touched
 
@@ -101,7 +148,7 @@ def _is_published(connection: Connection, model: ReadModel) -> bool:
         """,
         [name, model.name, sql.table(model)],
     ).fetchone()
-    return dict(described) == _descriptions(model) and facts == (model.grain, True)
+    return dict(described) == model.descriptions and facts == (model.grain, True)
 
 
 def _publish(connection: Connection, model: ReadModel) -> None:
@@ -116,23 +163,14 @@ def _publish(connection: Connection, model: ReadModel) -> None:
         connection.execute(pg.SQL("drop view {} cascade").format(view))
         connection.execute(pg.SQL("create view {} as {}").format(view, query))
     _comment(connection, pg.SQL("view {}").format(view), model.grain)
-    for name, text in _descriptions(model).items():
+    for name, text in model.descriptions.items():
         _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)
-
-
-def _descriptions(model: ReadModel) -> dict[str, str]:
-    columns = {column.name: column.description for column in model.columns}
-    return {"tenant_id": "Whose row it is", model.key: model.key_description, **columns}
 
 
 def _comment(connection: Connection, what: pg.Composable, text: str) -> None:
     connection.execute(pg.SQL("comment on {} is {}").format(what, pg.Literal(text)))
 
 
-def _range(after: int, up_to: int) -> dict[str, Any]:
-    return {"after": after, "up_to": up_to, "slices": 1, "slice": 0}
-
-
-def _sql(text: str) -> pg.SQL:
+def _sql(text: str) -> Any:  # noqa: ANN401
     """Vouch for generated SQL, as the driver takes no other text: it is made from declarations, which are code."""
     return pg.SQL(cast("LiteralString", text))

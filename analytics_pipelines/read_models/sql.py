@@ -1,7 +1,9 @@
 """What a declaration compiles to.
 
-Defines the fold (a query over a range of the log), the merge of two partial folds, the table that keeps the state, and
-the view that people read. All from the same declaration, so that they cannot disagree.
+Defines the statements of all uses: the fold over a range of the log, the merge into the state, the re-fold of touched
+keys, and the view that people read. All from the same declaration, so that they cannot disagree.
+
+Named parameters: `after` and `up_to`, the range of positions.
 """
 
 from __future__ import annotations
@@ -9,18 +11,37 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from analytics_pipelines.read_models.declaration import Count, Derived, Earliest, Last, Latest, Sum
+from analytics_pipelines.read_models.columns import Derived, literal
 
 if TYPE_CHECKING:
-    from analytics_pipelines.read_models.declaration import Folded, ReadModel
+    from collections.abc import Iterable
 
-_ORDER = "occurred_at desc, sequence desc, event_id desc, source desc"
-_ORDER_KEY = "row(occurred_at, sequence, event_id, source)::read_models.event_order"
+    from analytics_pipelines.read_models.declaration import ReadModel
+
+LOG = "event_log.events"
+NEW = "position > %(after)s and position <= %(up_to)s"
+_ENVELOPE = (
+    "tenant_id", "position", "source", "event_id", "stream_id", "event_type", "sequence", "occurred_at", "recorded_at",
+    "data",
+)  # fmt: skip
+ENVELOPE = ", ".join(_ENVELOPE)
+DAY = "(occurred_at at time zone 'UTC')::date"
+
+# Partial results by day know where their events lie and when they were recorded, so that `as-of` can tell what of a day
+# it may take whole, and read again what it may not.
+DAY_BOUNDS = {
+    "first_position": "min(position)",
+    "last_position": "max(position)",
+    "first_occurred_at": "min(occurred_at)",
+    "last_occurred_at": "max(occurred_at)",
+    "first_recorded_at": "min(recorded_at)",
+    "last_recorded_at": "max(recorded_at)",
+}
 
 
 def version(model: ReadModel) -> str:
     """Return eight hexadecimal digits that change whenever the declaration means something else."""
-    return hashlib.sha256((fold(model) + view(model, "")).encode()).hexdigest()[:8]
+    return hashlib.sha256((fold(model) + view(model, "") + f"{model.by_day}").encode()).hexdigest()[:8]
 
 
 def table(model: ReadModel) -> str:
@@ -28,111 +49,203 @@ def table(model: ReadModel) -> str:
     return f"read_models.{model.name}__v{version(model)}"
 
 
-def fold(model: ReadModel) -> str:
-    """Return the query that folds the events in `(%(after)s, %(up_to)s]` into one row per tenant and key.
+def days(model: ReadModel) -> str:
+    """Return the name of the table that keeps this version's partial results by day."""
+    return f"{table(model)}__days"
 
-    `%(slices)s` and `%(slice)s` keep every so-many-th key only: 1 and 0 for all.
+
+def events(model: ReadModel, where: str, log: str = LOG) -> str:
+    """Return the query for the model's events, a row for each key that an event is about, with its key columns.
+
+    Args:
+        model: the model.
+        where: the condition on the log's columns.
+        log: where the events are read from: the log, or a relation with the columns `ENVELOPE`.
     """
-    key = _key(model)
-    columns = _lines(
-        [*(f"{_aggregate(column)} as {column.name}" for column in model.folded), *_order_aggregates(model)]
-    )
-    return f"""
-select
-    tenant_id,
-    {key} as {model.key},
-    {columns}
-from event_log.events
-where position > %(after)s and position <= %(up_to)s
-    and event_type in ({_list(model.events)})
-    and {key} is not null
-    and (%(slices)s = 1 or abs(hashtext({key})::bigint) %% %(slices)s = %(slice)s)
-group by tenant_id, {key}"""
+    plain = [event for event in model.events if event not in model.each]
+    queries = [_events(model, plain, "null::jsonb", "", where, log)] if plain else []
+    for event, items in model.each.items():
+        elements = f"cross join lateral jsonb_array_elements(data -> {literal(items)}) as each (item)"
+        queries.append(_events(model, [event], "item", elements, where, log))
+    return "\nunion all\n".join(queries)
 
 
-def merge(model: ReadModel) -> str:
-    """Return the statement that folds a range of the log into the state."""
-    state = ["tenant_id", model.key, *(column.name for column in model.folded), *_order_columns(model)]
-    updates = [f"{column.name} = {_merged(column)}" for column in model.folded]
-    updates += [f"{name} = greatest(state.{name}, excluded.{name})" for name in _order_columns(model)]
-    return f"""
-insert into {table(model)} as state ({", ".join(state)})
-{fold(model)}
-on conflict (tenant_id, {model.key}) do update set
-    {_lines(updates)}"""
+def _events(model: ReadModel, types: list[str], item: str, each: str, where: str, log: str) -> str:  # noqa: PLR0913, PLR0917
+    keys = [f"{_key(model, types, place)} as {name}" for place, name in enumerate(model.key)]
+    types_ = ", ".join(literal(event) for event in types)
+    return f"""select {ENVELOPE}, {_escaped(item)} as item, {", ".join(keys)}
+from {log} {_escaped(each)}
+where event_type in ({types_}) and {where}"""
+
+
+def _key(model: ReadModel, types: list[str], place: int) -> str:
+    expressions = {event: model.key_of(event)[place] for event in types}
+    if len(set(expressions.values())) == 1:
+        return _escaped(f"({next(iter(expressions.values()))})")
+    cases = " ".join(f"when {literal(event)} then {expression}" for event, expression in expressions.items())
+    return _escaped(f"(case event_type {cases} end)")
+
+
+def keys(model: ReadModel) -> str:
+    """Return what identifies a row: tenant and key columns."""
+    return ", ".join(["tenant_id", *model.key])
+
+
+def fold(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
+    """Return the query that folds events into one row of state per tenant and key.
+
+    Args:
+        model: the model.
+        where: the condition on the log's columns.
+        log: where the events are read from.
+    """
+    return fold_of(model, f"({events(model, where, log)}) as events")
+
+
+def fold_of(model: ReadModel, source: str, by_day: str = "") -> str:
+    """Return the query that folds what `events()` gives; `by_day` (`", <expression> as day"`) parts it further."""
+    parts = _lines(f"{_escaped(part.fold)} as {part.name}" for part in model.parts)
+    bounds = "".join(f",\n    {bound} as _{name}" for name, bound in DAY_BOUNDS.items()) if by_day else ""
+    present = " and ".join(f"{name} is not null" for name in model.key)
+    grouped = f"{keys(model)}{f', {DAY}' if by_day else ''}"
+    return f"""select {keys(model)}{by_day},
+    {parts}{bounds}
+from {source}
+where {present}
+group by {grouped}"""
+
+
+def fold_by_day(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
+    """Return the query that folds events into one row of state per tenant, key and day of event time (UTC)."""
+    return fold_of(model, f"({events(model, where, log)}) as events", f", {DAY} as day")
+
+
+def combine(model: ReadModel, source: str) -> str:
+    """Return the query that makes one row of state per tenant and key of partial results."""
+    parts = _lines(f"{(part.combine or '').format(part.name)} as {part.name}" for part in model.parts)
+    return f"select {keys(model)},\n    {parts}\nfrom {source}\ngroup by {keys(model)}"
 
 
 def view(model: ReadModel, source: str) -> str:
-    """Return the query that people read through: the columns in declared order, derived ones computed."""
+    """Return the query that people read through: the columns in declared order."""
+    shown = [f"{model.shown(column)} as {column.name}" for column in model.folded]
     columns = [f"{c.expression} as {c.name}" if isinstance(c, Derived) else c.name for c in model.columns]
-    return f"select tenant_id, {model.key}, {', '.join(columns)} from {source}"
+    return f"select {keys(model)}, {', '.join(columns)} from (select {keys(model)}, {', '.join(shown)} from {source}) as row"
 
 
-def _lines(lines: list[str]) -> str:
-    return ",\n    ".join(lines)
+def steps(model: ReadModel, log: str = LOG, where: str = NEW) -> list[tuple[str, str]]:
+    """Return the named steps, as common table expressions, that bring the state up to a position.
 
-
-def _key(model: ReadModel) -> str:
-    if not model.keys:
-        return f"(data ->> '{model.key}')"
-    cases = " ".join(f"when '{event}' then data ->> '{field}'" for event, field in sorted(model.keys.items()))
-    return f"(case event_type {cases} else data ->> '{model.key}' end)"
-
-
-def _aggregate(column: Folded) -> str:
-    only = _filter(column.events)
-    match column:
-        case Count():
-            return f"count(*) {only}"
-        case Sum():
-            return f"coalesce(sum({column.value}) {only}, 0)"
-        case Last():
-            return f"(array_agg({column.value} order by {_ORDER}) {only})[1]"
-        case Earliest():
-            return f"min(occurred_at) {only}"
-        case Latest():
-            return f"max(occurred_at) {only}"
-        case _:
-            raise TypeError(column)
-
-
-def _merged(column: Folded) -> str:
-    name = column.name
-    match column:
-        case Count() | Sum():
-            return f"state.{name} + excluded.{name}"
-        case Last():
-            newer = _order_column(column)
-            return (
-                f"case when state.{newer} is null or excluded.{newer} > state.{newer} "
-                f"then excluded.{name} else state.{name} end"
-            )
-        case Earliest():
-            return f"least(state.{name}, excluded.{name})"
-        case Latest():
-            return f"greatest(state.{name}, excluded.{name})"
-        case _:
-            raise TypeError(column)
-
-
-def _order_column(column: Last) -> str:
-    return "_last_" + "_".join(column.events)
-
-
-def _order_columns(model: ReadModel) -> list[str]:
-    return sorted({_order_column(column) for column in model.folded if isinstance(column, Last)})
-
-
-def _order_aggregates(model: ReadModel) -> list[str]:
-    events = {_order_column(column): column.events for column in model.folded if isinstance(column, Last)}
+    The last one, `<model>_touched`, has a row for each key that it changed.
+    """
+    if not model.is_mergeable:
+        statement = _refold(model, log, where)
+        return [(f"{model.name}_touched", f"{statement}\nreturning 1")]
+    if not model.by_day:
+        statement = _upsert(model, table(model), fold(model, where, log))
+        return [(f"{model.name}_touched", f"{statement}\nreturning 1")]
+    partial = f"{model.name}_partial"
     return [
-        f"(array_agg({_ORDER_KEY} order by {_ORDER}) {_filter(events[name])})[1] as {name}" for name in sorted(events)
+        (partial, fold_by_day(model, where, log)),
+        (f"{model.name}_days", _upsert_days(model, f"select * from {partial}")),
+        (f"{model.name}_touched", f"{_upsert(model, table(model), combine(model, partial))}\nreturning 1"),
     ]
 
 
-def _filter(events: tuple[str, ...]) -> str:
-    return f"filter (where event_type in ({_list(events)}))"
+def _upsert(model: ReadModel, target: str, query: str) -> str:
+    names = ", ".join(part.name for part in model.parts)
+    updates = _lines(
+        f"{part.name} = {(part.merge or '{1}').format(f'state.{part.name}', f'excluded.{part.name}')}"
+        for part in model.parts
+    )
+    return f"""insert into {target} as state ({keys(model)}, {names})
+{query}
+on conflict ({keys(model)}) do update set
+    {updates}"""
 
 
-def _list(events: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(f"'{event}'" for event in events)
+def _upsert_days(model: ReadModel, query: str) -> str:
+    names = [part.name for part in model.parts]
+    bounds = [f"_{name}" for name in DAY_BOUNDS]
+    updates = [
+        f"{part.name} = {(part.merge or '').format(f'state.{part.name}', f'excluded.{part.name}')}"
+        for part in model.parts
+    ]
+    updates += [
+        f"{name} = {'least' if name.startswith('_first') else 'greatest'}(state.{name}, excluded.{name})"
+        for name in bounds
+    ]
+    return f"""insert into {days(model)} as state ({keys(model)}, day, {", ".join([*names, *bounds])})
+{query}
+on conflict ({keys(model)}, day) do update set
+    {_lines(updates)}"""
+
+
+def refolded(model: ReadModel, touched: str, up_to: str = "position <= %(up_to)s", log: str = LOG) -> str:
+    """Return the query that folds some keys again, from their first event on.
+
+    Args:
+        model: the model.
+        touched: a relation of the keys, with `first_stream` and `last_stream`: those that their events lie in.
+        up_to: the condition on the log's columns.
+        log: where the events are read from.
+    """
+    key = list(model.key)
+    same = " and ".join(f"found.{name} = touched.{name}" for name in ["tenant_id", *key])
+    in_stream = f"{up_to} and tenant_id = touched.tenant_id and stream_id = touched.first_stream"
+    return fold_of(
+        model,
+        f"""(
+    select found.* from {touched} as touched
+    cross join lateral ({events(model, in_stream, log)}) as found
+    where touched.first_stream = touched.last_stream and {same}
+    union all
+    select found.* from ({events(model, up_to, log)}) as found
+    join {touched} as touched on {same}
+    where touched.first_stream <> touched.last_stream
+) as events""",
+    )
+
+
+def _refold(model: ReadModel, log: str, where: str) -> str:
+    # A key whose events are all of one stream is read through that stream's index, all others by one scan.
+    present = " and ".join(f"{name} is not null" for name in model.key)
+    names = ", ".join(part.name for part in model.parts)
+    updates = _lines(f"{part.name} = excluded.{part.name}" for part in model.parts)
+    return f"""with new as (
+    select {keys(model)}, min(stream_id collate "C") as first_stream, max(stream_id collate "C") as last_stream
+    from ({events(model, where, log)}) as events where {present} group by {keys(model)}
+), touched as materialized (
+    select {keys(model)}, least(first_stream, _first_stream) as first_stream,
+        greatest(last_stream, _last_stream) as last_stream
+    from new left join {table(model)} using ({keys(model)})
+)
+insert into {table(model)} ({keys(model)}, {names})
+{refolded(model, "touched")}
+on conflict ({keys(model)}) do update set
+    {updates}"""
+
+
+def together(models: Iterable[ReadModel]) -> str:
+    """Return the one statement that brings several models up to a position, reading the new events once.
+
+    It gives one row: the touched keys of each model, in order.
+    """
+    models = list(models)
+    types = sorted({event for model in models for event in model.events})
+    read = f"select {ENVELOPE} from {LOG} where event_type in ({', '.join(map(literal, types))}) and {NEW}"
+    named = [("new_events", f"materialized ({read})")]
+    for model in models:
+        named += [(name, f"({query})") for name, query in steps(model, "new_events", "true")]
+    clauses = ",\n".join(f"{name} as {query}" for name, query in named)
+    counts = ", ".join(f"(select count(*) from {model.name}_touched)" for model in models)
+    return f"with {clauses}\nselect {counts}"
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return ",\n    ".join(lines)
+
+
+def _escaped(expression: str) -> str:
+    # The driver takes a single percent sign for a parameter.
+    return expression.replace("%", "%%")

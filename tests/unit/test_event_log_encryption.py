@@ -29,7 +29,8 @@ from analytics_pipelines.event_log.encryption import (
 from analytics_pipelines.event_log.personal import PERSONAL, personal_fields, personal_names
 from analytics_pipelines.event_log.schemas.payload import Identifier, Payload, Personal, PersonalText
 from analytics_pipelines.local import platform
-from analytics_pipelines.read_models.declaration import ReadModel, last
+from analytics_pipelines.read_models.columns import last
+from analytics_pipelines.read_models.declaration import ReadModel
 from analytics_pipelines.settings import Settings
 
 KEY = SubjectKey(bytes(32))
@@ -178,10 +179,10 @@ def test_a_read_model_that_names_a_personal_field_is_refused() -> None:
     """It cannot even be declared; a field of the same name that is not personal can."""
     for value in ("data ->> 'email'", "data #>> '{email,0}'", "jsonb_path_query_first(data, '$.email') #>> '{}'"):
         with pytest.raises(PipelinesError, match="read model people: mail is made of email, which is personal"):
-            ReadModel("people", "g", "lead_id", "k", (last("mail", "text", "d", "lead_created", value),))
+            ReadModel("people", "g", {"lead_id": "k"}, (last("mail", "text", "d", "lead_created", value=value),))
     with pytest.raises(PipelinesError, match="email is made of email"):
-        ReadModel("people", "g", "email", "k", (last("company", "text", "d", "lead_created"),))
-    ReadModel("products", "g", "product_id", "k", (last("name", "text", "d", "product_added"),))
+        ReadModel("people", "g", {"email": "k"}, (last("company", "text", "d", "lead_created"),))
+    ReadModel("products", "g", {"product_id": "k"}, (last("name", "text", "d", "product_added"),))
 
 
 def test_no_model_of_the_warehouse_names_a_personal_field() -> None:

@@ -1,0 +1,11 @@
+"""What read models are folded with."""
+
+from analytics_pipelines.migrations import run_sql
+
+revision = "0015"
+down_revision = "0014"
+
+
+def upgrade() -> None:
+    """Apply the SQL file of this revision."""
+    run_sql("0015_read_models.sql")

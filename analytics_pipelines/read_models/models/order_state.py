@@ -1,0 +1,59 @@
+"""What state an order is in."""
+
+from analytics_pipelines.read_models.columns import Move, earliest, last, latest, state_machine, total
+from analytics_pipelines.read_models.declaration import ReadModel
+
+STORE = "data ->> 'channel' = 'store'"
+ONLINE = "data ->> 'channel' <> 'store'"
+OPEN = ("pending", "processing")
+
+
+def of_lines(field: str) -> str:
+    """Return the sum of a field over the lines of an order."""
+    return f"(select sum((line ->> '{field}')::numeric) from jsonb_array_elements(data -> 'lines') as line)"
+
+
+MODEL = ReadModel(
+    name="order_state",
+    grain="One row per tenant and order: what state it is in. An order of the channel store is complete when placed.",
+    key={"order_id": "The order"},
+    columns=(
+        last("customer_id", "text", "Who ordered", "order_placed"),
+        last("channel", "text", "store or online", "order_placed"),
+        last("currency", "text", "ISO 4217 code of all amounts of the row", "order_placed"),
+        *state_machine(
+            "status",
+            {
+                "pending": "placed and not paid",
+                "processing": "paid, confirmed or on its way",
+                "completed": "delivered, or bought at a till",
+                "cancelled": "cancelled before delivery",
+            },
+            Move("order_placed", ("",), "pending", where=ONLINE),
+            Move("order_placed", ("",), "completed", where=STORE),
+            Move("order_paid", OPEN, "processing"),
+            Move("order_confirmed", OPEN, "processing"),
+            Move("order_processing_started", OPEN, "processing"),
+            Move("order_shipped", OPEN, "processing"),
+            Move("order_delivered", OPEN, "completed"),
+            Move("order_completed", (*OPEN, "completed"), "completed"),
+            Move("order_cancelled", OPEN, "cancelled"),
+        ),
+        earliest("placed_at", "When it was placed (UTC)", "order_placed"),
+        earliest("paid_at", "When it was paid (UTC)", "order_paid"),
+        earliest("shipped_at", "When it left (UTC)", "order_shipped"),
+        earliest("delivered_at", "When it arrived (UTC)", "order_delivered"),
+        earliest("cancelled_at", "When it was cancelled (UTC)", "order_cancelled"),
+        earliest("refunded_at", "When money was first given back (UTC)", "order_refunded"),
+        last("lines", "integer", "Lines of the order", "order_placed", value="jsonb_array_length(data -> 'lines')"),
+        last("quantity", "numeric", "Units over all lines", "order_placed", value=of_lines("quantity")),
+        last("revenue", "numeric", "What the seller receives", "order_placed", value=of_lines("revenue")),
+        total("paid_amount", "Money received", "order_paid", value="(data ->> 'amount')::numeric"),
+        total("refunded_amount", "Money given back", "order_refunded", value="(data ->> 'amount')::numeric"),
+        latest(
+            "last_event_at", "Newest event of the row (UTC)",
+            "order_placed", "order_paid", "order_confirmed", "order_processing_started", "order_shipped",
+            "order_delivered", "order_completed", "order_cancelled", "order_refunded",
+        ),
+    ),
+)  # fmt: skip
