@@ -2,7 +2,7 @@
 
 Defines the kinds of column. A kind says which parts of state it keeps, how a part is folded from events, how two
 partial results become one, and how the column is shown from its parts. Add a kind here; whole statements are made of
-these in `sql.py`. A part that cannot be merged has no `merge`: the keys that new events touch are then folded again, whole.
+these in `sql.py`. A part that cannot be merged has no `merge`: the keys that new events touch are then folded again.
 
 SQL expressions of a declaration read the columns of the log: `event_type`, `occurred_at`, `data`, and `item` where an
 event is taken apart (see `ReadModel.each`).

@@ -107,7 +107,7 @@ def differences(connection: Connection, model: ReadModel, *, slices: int = 1, pa
         full join (select {parts} from replayed) as replayed on {both}
         where live is distinct from replayed
         order by 1 limit {SHOWN}
-    """  # noqa: S608 - the names come from the declaration
+    """
     rows = connection.execute(_sql(different), arguments).fetchall()
     connection.execute("drop table replayed")
     return compared[0], [row[0] for row in rows]

@@ -130,7 +130,8 @@ def view(model: ReadModel, source: str) -> str:
     """Return the query that people read through: the columns in declared order."""
     shown = [f"{model.shown(column)} as {column.name}" for column in model.folded]
     columns = [f"{c.expression} as {c.name}" if isinstance(c, Derived) else c.name for c in model.columns]
-    return f"select {keys(model)}, {', '.join(columns)} from (select {keys(model)}, {', '.join(shown)} from {source}) as row"
+    folded = f"select {keys(model)}, {', '.join(shown)} from {source}"
+    return f"select {keys(model)}, {', '.join(columns)} from ({folded}) as folded"
 
 
 def steps(model: ReadModel, log: str = LOG, where: str = NEW) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """What state an order is in."""
 
-from analytics_pipelines.read_models.columns import Move, earliest, last, latest, state_machine, total
+from analytics_pipelines.read_models.columns import Move, earliest, last, latest, literal, state_machine, total
 from analytics_pipelines.read_models.declaration import ReadModel
 
 STORE = "data ->> 'channel' = 'store'"
@@ -10,7 +10,7 @@ OPEN = ("pending", "processing")
 
 def of_lines(field: str) -> str:
     """Return the sum of a field over the lines of an order."""
-    return f"(select sum((line ->> '{field}')::numeric) from jsonb_array_elements(data -> 'lines') as line)"
+    return f"(select sum((line ->> {literal(field)})::numeric) from jsonb_array_elements(data -> 'lines') as line)"
 
 
 MODEL = ReadModel(
