@@ -1,6 +1,6 @@
 """Which fields of which events are personal, read off the payloads.
 
-Defines `PERSONAL`, by event type and schema version, and how such a payload is read before it is sealed. A field
+Defines `PERSONAL`, the built-in ones by event type and schema version (a user's own are in the catalog), and how such a payload is read before it is sealed. A field
 becomes personal by its mark in `schemas/`; nothing is to be added here.
 """
 
@@ -135,8 +135,6 @@ _DECODER = json.JSONDecoder(
 PERSONAL: dict[tuple[str, int], PersonalFields] = {
     key: fields for key, payload in SCHEMAS.items() if (fields := personal_fields(payload)) is not None
 }
-PERSONAL_TYPES: frozenset[str] = frozenset(event_type for event_type, _ in PERSONAL)
-KINDS: frozenset[str] = frozenset(fields.kind for fields in PERSONAL.values())
 
 
 def personal_names(event_types: tuple[str, ...] | list[str] | None = None) -> frozenset[str]:
