@@ -1,7 +1,8 @@
 """Whether the log is still what it was when it was written.
 
 Defines the checks of `pipelines verify`: closed ranges against their digests, the chain, the heads kept outside,
-identities, streams, the quarantine and erasures. Every check reads in batches, however long the log is, and changes nothing.
+identities, streams, the quarantine and erasures. Every check reads in batches, however long the log is, and changes
+nothing.
 """
 
 from __future__ import annotations

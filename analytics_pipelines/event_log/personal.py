@@ -1,7 +1,8 @@
 """Which fields of which events are personal, read off the payloads.
 
-Defines `PERSONAL`, the built-in ones by event type and schema version (a user's own are in the catalog), and how such a payload is read before it is sealed. A field
-becomes personal by its mark in `schemas/`; nothing is to be added here.
+Defines `PERSONAL`, those of the built-in types by event type and schema version (`Catalog.personal` has a user's own,
+too), and how such a payload is read before it is sealed. A field becomes personal by its mark in `schemas/`; nothing is
+to be added here.
 """
 
 from __future__ import annotations
