@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+import traceback
+import weakref
+from collections import Counter, deque
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import psycopg
+from psycopg.rows import class_row
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import reading
 from analytics_pipelines.event_log.bell import Bell
+from analytics_pipelines.event_log.encryption import SEALED
 from analytics_pipelines.event_log.event import Event, Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
@@ -42,8 +47,9 @@ MOST_SHARES = 256
 class Subscription:
     """New events of the log, in order of position, as they settle; for `for` and for `async for`.
 
-    It waits for the next event until it is closed. Its session is its own, not one of the pool's. When the server goes
-    away it raises `psycopg.OperationalError`; subscribe again after its `position`.
+    It waits for the next event until it is closed, which also happens when nobody holds it any more. Its session is
+    its own, not one of the pool's. When the server goes away it raises `psycopg.OperationalError`; subscribe again after
+    its `position`.
 
     Attributes:
         position: of the last event that was given out: what to subscribe after to go on later.
@@ -60,22 +66,12 @@ class Subscription:
         poll_seconds: float,
     ) -> None:
         """Open the session; see `EventStore.subscribe`."""
-        self._selection = selection
-        self._limit = buffer_events
-        self._when_full = when_full
-        self._buffer: deque[Event | Gap] = deque()
-        self._stopped = threading.Event()
-        self._lock = threading.RLock()
-        self._connection = _open(pool)
-        try:
-            settled = reading.settle(self._connection)
-            self._bell = Bell(self._connection, poll_seconds)
-        except BaseException:
-            self._connection.close()
-            raise
-        self.position = self._read_to = settled if after is None else after
-        self._executor: ThreadPoolExecutor | None = None
-        self._next: asyncio.Future[Event | Gap | None] | None = None
+        self._follower = _Follower(
+            pool, selection, after=after, buffer_events=buffer_events, when_full=when_full, poll_seconds=poll_seconds
+        )
+        self.position = self._follower.read_to
+        self._next: Future[Event | Gap | None] | None = None
+        weakref.finalize(self, self._follower.close)
 
     def __iter__(self) -> Self:
         """Return itself."""
@@ -83,7 +79,7 @@ class Subscription:
 
     def __next__(self) -> Event | Gap:
         """Return the next event, waiting for it; end when it is closed."""
-        item = self._take()
+        item = self._follower.take()
         if item is None:
             raise StopIteration
         return self._given_out(item)
@@ -94,15 +90,12 @@ class Subscription:
 
     async def __anext__(self) -> Event | Gap:
         """As `__next__`; the event loop goes on meanwhile. A wait that is cancelled loses no event."""
-        if self._buffer and self._next is None and not self._stopped.is_set():
-            return self._given_out(self._buffer.popleft())
-        if self._next is None and self._stopped.is_set():
-            raise StopAsyncIteration
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log-subscription")
         if self._next is None:
-            self._next = asyncio.get_running_loop().run_in_executor(self._executor, self._take)
-        item = await asyncio.shield(self._next)
+            item = self._follower.take_at_once()
+            if item is not None:
+                return self._given_out(item)
+            self._next = self._follower.take_in_a_thread()
+        item = await asyncio.shield(asyncio.wrap_future(self._next))
         self._next = None
         if item is None:
             raise StopAsyncIteration
@@ -110,11 +103,11 @@ class Subscription:
 
     def close(self) -> None:
         """End the iteration, from any thread; returns when the session is closed."""
-        self._stopped.set()
-        with self._lock:
-            self._connection.close()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False)
+        self._follower.close()
+
+    async def aclose(self) -> None:
+        """As `close`; the event loop goes on meanwhile."""
+        await asyncio.to_thread(self.close)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -130,9 +123,43 @@ class Subscription:
 
     async def __aexit__(self, *_: object) -> None:
         """Close it."""
-        await asyncio.to_thread(self.close)
+        await self.aclose()
 
-    def _take(self) -> Event | Gap | None:
+    def _given_out(self, item: Event | Gap) -> Event | Gap:
+        self.position = item.last_position if isinstance(item, Gap) else item.position
+        return item
+
+
+class _Follower:
+    """What a subscription reads with. It does not know the subscription, so that a thread that waits keeps none alive."""
+
+    def __init__(  # noqa: PLR0913 - by keyword; as `Subscription`
+        self,
+        pool: ConnectionPool,
+        selection: Selection,
+        *,
+        after: int | None,
+        buffer_events: int,
+        when_full: WhenFull,
+        poll_seconds: float,
+    ) -> None:
+        self._selection = selection
+        self._limit = buffer_events
+        self._when_full = when_full
+        self._buffer: deque[Event | Gap] = deque()
+        self._stopped = threading.Event()
+        self._lock = threading.RLock()
+        self._connection = _open(pool)
+        try:
+            settled = reading.settle(self._connection)
+            self._bell = Bell(self._connection, poll_seconds)
+        except BaseException:
+            self._connection.close()
+            raise
+        self.read_to = settled if after is None else after
+
+    def take(self) -> Event | Gap | None:
+        """Return the next item, waiting for it, or None when it is closed."""
         with self._lock:
             while not self._stopped.is_set():
                 if self._buffer:
@@ -141,25 +168,45 @@ class Subscription:
                     self._bell.wait(self._stopped)
             return None
 
-    def _given_out(self, item: Event | Gap) -> Event | Gap:
-        self.position = item.last_position if isinstance(item, Gap) else item.position
-        return item
+    def take_at_once(self) -> Event | Gap | None:
+        """Return the next item if it is at hand. Nobody may be in `take`."""
+        return self._buffer.popleft() if self._buffer and not self._stopped.is_set() else None
+
+    def take_in_a_thread(self) -> Future[Event | Gap | None]:
+        """As `take`. The thread is a daemon: a process that ends does not wait for an event."""
+        taken: Future[Event | Gap | None] = Future()
+        taken.set_running_or_notify_cancel()  # from now on it cannot be cancelled: an event would be lost
+
+        def take() -> None:
+            try:
+                taken.set_result(self.take())
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                taken.set_exception(error)
+
+        threading.Thread(target=take, name="event-log-subscription", daemon=True).start()
+        return taken
+
+    def close(self) -> None:
+        """End `take`, and close the session."""
+        self._stopped.set()
+        with self._lock:
+            self._connection.close()
 
     def _fill(self) -> bool:
         """Fill the buffer with what has settled since; tell whether there was anything."""
         settled = reading.settle(self._connection)
-        if settled <= self._read_to:
+        if settled <= self.read_to:
             return False
-        after, is_backward = self._read_to, self._when_full == "drop_oldest"
+        after, is_backward = self.read_to, self._when_full == "drop_oldest"
         events = self._read(after, settled, backward=is_backward)
         is_full = len(events) == self._limit
         if is_backward:
             events.reverse()
         self._buffer.extend(events)
         if is_full and self._when_full == "block":
-            self._read_to = events[-1].position
+            self.read_to = events[-1].position
         else:
-            self._read_to = settled
+            self.read_to = settled
         if is_full and self._when_full == "drop_oldest":
             self._buffer.extendleft(self._gap(after, events[0].position - 1))
         elif is_full and self._when_full == "drop_newest":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import itertools
 import os
@@ -154,6 +155,74 @@ def test_it_is_iterated_asynchronously(store: EventStore) -> None:
             return [told(await anext(subscription)) for _ in range(3)]
 
     assert asyncio.run(follow()) == [1, 2, 3]
+
+
+def test_who_is_let_go_in_the_middle_leaves_nothing_behind(store: EventStore, database: ConnectionPool) -> None:
+    """Iterated without `async with`, cancelled while it waits and forgotten: its thread and its session end."""
+
+    async def follow() -> None:
+        async def forever() -> None:
+            async for _ in store.subscribe(poll_seconds=1_000):
+                pass
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(forever(), 0.3)
+
+    asyncio.run(follow())
+    gc.collect()
+    sessions = "select count(*) from pg_stat_activity where datname = current_database() and usename = session_user"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with database.connection() as connection:
+            row = connection.execute(sessions).fetchone()
+        threads = [each for each in threading.enumerate() if each.name.startswith("event-log-subscription")]
+        if row == (database.get_stats()["pool_size"],) and not threads:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{row} sessions and {threads} are left")
+
+
+def test_it_is_closed_asynchronously(store: EventStore) -> None:
+    """`aclose` ends an iteration that another task waits in; a process that ends does not wait for an event."""
+
+    async def follow() -> list[Event | Gap]:
+        subscription = store.subscribe(poll_seconds=1_000)
+
+        async def collect() -> list[Event | Gap]:
+            return [item async for item in subscription]
+
+        collecting = asyncio.create_task(collect())
+        await asyncio.sleep(0.1)
+        await subscription.aclose()
+        return await asyncio.wait_for(collecting, 20)
+
+    assert asyncio.run(follow()) == []
+
+
+UNFINISHED = """
+import asyncio
+from analytics_pipelines import connections
+from analytics_pipelines.event_log import EventStore
+from analytics_pipelines.settings import load_settings
+with connections.open_pool(load_settings()) as pool:
+    kept = EventStore(pool).subscribe(poll_seconds=1_000)
+async def follow():
+    try:
+        await asyncio.wait_for(anext(kept), 0.3)
+    except TimeoutError:
+        print("nothing came")
+asyncio.run(follow())
+"""
+
+
+def test_a_process_ends_though_a_subscription_waits(store: EventStore, database_settings: Settings) -> None:
+    """A subscription that nobody closed and that a global name still holds does not keep the interpreter from ending."""
+    assert database_settings.database_url is not None
+    environment = {**os.environ, "PIPELINES_DATABASE_URL": database_settings.database_url.get_secret_value()}
+    ended = subprocess.run(
+        [sys.executable, "-c", UNFINISHED], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "nothing came\n"), ended.stderr
 
 
 def handle(connection: Connection, events: Sequence[Event]) -> None:
