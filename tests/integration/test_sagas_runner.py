@@ -408,7 +408,7 @@ def test_a_saga_given_up_is_in_the_inbox_unless_it_has_ended(crm: ConnectionPool
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_giving_up_and_saying_so_are_one_commit(crm: ConnectionPool, moment: str) -> None:
-    """Killed around its commit, giving up has left both the state and the event, or neither; the next one completes it."""
+    """Killed around its commit, giving up has left both the state and the event, or neither; the next completes it."""
     saga_id = _request(crm)
     with pytest.raises(_Killed), _killed_at(1, moment):
         _runner(crm).give_up("saas", saga_id, "five runs failed")
