@@ -2,10 +2,10 @@
 
 from analytics_pipelines.migrations import run_sql
 
-revision = "0015"
-down_revision = "0014"
+revision = "0018"
+down_revision = "0015"
 
 
 def upgrade() -> None:
     """Apply the SQL file of this revision."""
-    run_sql("0015_dead_letters.sql")
+    run_sql("0018_dead_letters.sql")
