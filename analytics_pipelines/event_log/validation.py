@@ -66,21 +66,19 @@ def json_text(data: Mapping[str, Any] | str) -> str:
     try:
         text = orjson.dumps(data, default=_number).decode()
     except TypeError as error:
-        raise ValueError(f"data: {error}") from None
+        raise ValueError(f"data: {error.__cause__ or error}") from None
     if "null" in text:  # which orjson also writes for NaN, without a word
         try:
             _WITHOUT_NAN.encode(data)
         except ValueError:
-            raise ValueError("data: NaN or Infinity is no JSON value") from None
+            raise ValueError(f"data: {_NOT_FINITE}") from None
     return text
 
 
 def _number(value: object) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        if value.is_finite():
-            return orjson.Fragment(str(value))  # with its exponent: 1E+999999999 written out would be a gigabyte
-        raise TypeError("NaN or Infinity is no JSON value")
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    if isinstance(value, Decimal) and value.is_finite():
+        return orjson.Fragment(str(value))  # with its exponent: 1E+999999999 written out would be a gigabyte
+    raise TypeError(_NOT_FINITE if isinstance(value, Decimal) else f"a {type(value).__name__} is no JSON value")
 
 
 def _inside(value: object) -> object:
@@ -88,6 +86,7 @@ def _inside(value: object) -> object:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else None
 
 
+_NOT_FINITE = "NaN or Infinity is no JSON value"
 _WITHOUT_NAN = json.JSONEncoder(allow_nan=False, check_circular=False, default=_inside)
 
 
