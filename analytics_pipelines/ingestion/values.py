@@ -136,5 +136,5 @@ def _checked(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
 def describe(value: object) -> str:
     """Say what kind of value it is, and how long a text; never what stands in it."""
     if isinstance(value, str):
-        return f"a text of {len(value):,} characters"
+        return f"a text of length {len(value)}"
     return f"a value of the type {type(value).__name__}"

@@ -203,7 +203,7 @@ def test_tables_land_through_a_mapping_beside_them(tmp_path: Path, database: Con
     with database.connection() as connection:
         [(quarantine_id,)] = connection.execute("select quarantine_id from event_log.quarantine").fetchall()
         row = quarantine.entry(connection, "shop", quarantine_id)
-    assert row["reason"] == "data.amount: a text of 4 characters is no number such as 1234.50"
+    assert row["reason"] == "data.amount: a text of length 4 is no number such as 1234.50"
     assert (row["origin"], row["bytes"]) == ("a.csv:3", b"2,2017-06-01,much")
     assert sorted(path.name for path in (tmp_path / "shop" / "done").iterdir()) == [
         "a.csv", "b.jsonl", "b.jsonl.mapping.yaml",

@@ -77,18 +77,18 @@ def test_a_row_becomes_an_event(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"amount": "12,50"}, "data.amount: a text of 5 characters is no number such as 1234.50"),
+        ({"amount": "12,50"}, "data.amount: a text of length 5 is no number such as 1234.50"),
         ({"amount": ""}, "data.amount: column amount is empty"),
-        ({"amount": "nan"}, "data.amount: a text of 3 characters is no number"),
-        ({"count": "1.5"}, "data.count: a text of 3 characters is no whole number"),
-        ({"count": "1e999999999"}, "data.count: a text of 11 characters is no whole number"),
+        ({"amount": "nan"}, "data.amount: a text of length 3 is no number"),
+        ({"count": "1.5"}, "data.count: a text of length 3 is no whole number"),
+        ({"count": "1e999999999"}, "data.count: a text of length 11 is no whole number"),
         ({"count": Decimal("1.5")}, "data.count: a value of the type Decimal is no whole number"),
-        ({"gift": "perhaps"}, "data.gift: a text of 7 characters is neither true nor false"),
+        ({"gift": "perhaps"}, "data.gift: a text of length 7 is neither true nor false"),
         ({"details": '{"a":1,"a":2}'}, "data.details: a: given twice"),
-        ({"day": "2017-07-01"}, "occurred_at: a text of 10 characters is no time of the format"),
-        ({"state": "lost"}, "event_type: column state has a text of 4 characters for which the mapping names no type"),
+        ({"day": "2017-07-01"}, "occurred_at: a text of length 10 is no time of the format"),
+        ({"state": "lost"}, "event_type: column state has a text of length 4 for which the mapping names no type"),
         ({"number": ""}, "stream: column number is empty"),
-        ({"line": "x"}, "sequence: a text of 1 characters is no number"),
+        ({"line": "x"}, "sequence: a text of length 1 is no number"),
     ],
 )
 def test_a_value_that_does_not_fit_refuses_the_row_and_names_the_field(
