@@ -18,6 +18,7 @@ from analytics_pipelines.event_log.encryption import (
     KEY_BYTES,
     SEALED,
     Encrypted,
+    MasterKeyError,
     MasterKeys,
     SubjectKey,
     TamperedError,
@@ -107,7 +108,7 @@ class Vault:
         Keys that are missing are made, in the connection's transaction.
 
         Raises:
-            PipelinesError: there are personal values and no master key, or not the right one.
+            MasterKeyError: there are personal values and no master key, or not the right one.
         """
         owners = {(tenant_id, event.subject) for event in events if event.subject is not None}
         needed = {
@@ -160,7 +161,7 @@ class Vault:
         """Seal bytes for a tenant's quarantine; empty ones stay empty.
 
         Raises:
-            PipelinesError: there is no master key, or not the right one.
+            MasterKeyError: there is no master key, or not the right one.
         """
         if not any(contents):
             return list(contents)
@@ -194,11 +195,11 @@ class Vault:
         """Return the master keys, found to be those of this database.
 
         Raises:
-            PipelinesError: there are none, or they are other ones.
+            MasterKeyError: there are none, or they are other ones.
         """
         keys = self.keys
         if keys is None:
-            raise PipelinesError(
+            raise MasterKeyError(
                 "no master key is configured, and personal data and refused events are kept encrypted; set "
                 "PIPELINES_MASTER_KEY to what `openssl rand -base64 32` prints, or run `pipelines up`, which makes one"
             )
@@ -209,7 +210,7 @@ class Vault:
             }
             for version, fingerprint in keys.fingerprints.items():
                 if version in known and known[version][0] != fingerprint:
-                    raise PipelinesError(
+                    raise MasterKeyError(
                         f"master key version {version} is not the one this database's keys are wrapped by; put back "
                         "that one, or give the new one a higher version: 2:<base64>,1:<base64>"
                     )
@@ -246,7 +247,7 @@ class Vault:
 
     def _unwrap(self, owner: Owner, wrapped: bytes, version: int) -> SubjectKey:
         if self.keys is None:
-            raise PipelinesError("no master key is configured; set PIPELINES_MASTER_KEY, or run `pipelines up`")
+            raise MasterKeyError("no master key is configured; set PIPELINES_MASTER_KEY, or run `pipelines up`")
         return SubjectKey(self.keys.unwrap(wrapped, version, _owner(owner)))
 
     def _sealed(

@@ -343,7 +343,7 @@ def test_it_must_be_clear_who_is_erased(store: EventStore, settings: Settings) -
 def test_a_landed_file_of_an_erased_person_is_not_kept(
     store: EventStore, database: ConnectionPool, settings: Settings
 ) -> None:
-    """A file that waited while its person was erased brings the events of the others, and no copy of it stays."""
+    """A file that names an erased person brings the events of the others, and no copy stays, however often it comes."""
     store.append("shop", "lead-1", [lead()])
     erasures.erase(database, settings, "shop", "lead-1")
     folder = settings.landing / "shop"
@@ -356,11 +356,22 @@ def test_a_landed_file_of_an_erased_person_is_not_kept(
         }
         for number in (1, 2)
     ]  # fmt: skip
-    path = folder / "late.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    os.utime(path, (1, 1))
-    landed = landing.ingest_waiting(database, settings.landing)
-    assert (landed.events["shop"].accepted, landed.events["shop"].quarantined) == (1, 1)
+
+    def land(name: str, *sent: dict[str, Any]) -> tuple[int, int, int]:
+        path = folder / name
+        path.write_text("".join(json.dumps(line) + "\n" for line in sent), encoding="utf-8")
+        os.utime(path, (1, 1))
+        result = landing.ingest_waiting(database, settings.landing).events["shop"]
+        return result.accepted, result.duplicates, result.quarantined
+
+    assert land("late.jsonl", *lines) == (1, 0, 1)
+    assert land("copy.jsonl", *lines) == (0, 1, 1)
+    assert land("another.jsonl", lines[0]) == (0, 0, 1)
+    assert [found for found in folder.rglob("*") if found.is_file()] == []
+    assert land("of others.jsonl", lines[1]) == (0, 1, 0)
+    assert [found.name for found in folder.rglob("*") if found.is_file()] == ["of others.jsonl"]
+    erasures.erase(database, settings, "shop", "lead-2")
+    assert land("known before.jsonl", lines[1]) == (0, 0, 1)
     assert [found for found in folder.rglob("*") if found.is_file()] == []
 
 

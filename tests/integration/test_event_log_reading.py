@@ -159,14 +159,6 @@ def test_reading_returns_exactly_what_was_appended(store: EventStore, sent: list
     assert rows == [{**dict(zip(Event._fields[:-1], read[:-1], strict=True)), "data": read.data_json} for read in found]
 
 
-def test_a_number_that_python_reads_not_as_an_integer_is_exact(store: EventStore) -> None:
-    """A whole number of five thousand digits, which Postgres accepts, comes back with its value."""
-    data = '{"order_id": "1", "amount": 1, "huge": 1e5000}'
-    store.append("acme", "order-1", [NewEvent("test", "1", "order-1", "order_paid", NOON, data)])
-    (read,) = store.read_stream("acme", "order-1")
-    assert read.data["huge"] == Decimal("1e5000")
-
-
 def test_a_long_row_ends_a_batch_of_arrow(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are bounded by bytes, too, and nothing is lost where one ends early."""
     store.append_batch("acme", [event(number) for number in range(20)])
