@@ -102,8 +102,7 @@ def _replays(pool: ConnectionPool) -> Iterator[Figure]:
         bare = f"select {key}, count(*) from event_log.events where event_type in ({types}) group by 1"
         fold = sql.fold(model)
         with pool.connection() as connection:
-            counted = connection.execute(f"select count(*) from event_log.events where event_type in ({types})")
-            count = counted.fetchone()[0]  # pyright: ignore[reportOptionalSubscript]
+            count = _number(connection, f"select count(*) from event_log.events where event_type in ({types})")
             ours, baseline = _alternating(
                 lambda c=connection, f=fold: c.execute(f"create temporary table folded on commit drop as {f}", _all()),
                 lambda c=connection, b=bare: c.execute(f"create temporary table folded on commit drop as {b}"),
@@ -178,13 +177,12 @@ def _alternating(
 ) -> tuple[float, float]:
     times: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
-        pair = []
-        for work in (baseline, ours):
-            pair.append(seconds(work))
-            connection.rollback()
-        times.append((pair[1], pair[0]))
-    mine, theirs = zip(*times, strict=True)
-    return statistics.median(mine), statistics.median(theirs)
+        theirs = seconds(baseline)
+        connection.rollback()
+        mine = seconds(ours)
+        connection.rollback()
+        times.append((mine, theirs))
+    return statistics.median(mine for mine, _ in times), statistics.median(theirs for _, theirs in times)
 
 
 def _cpu(connection: Connection, work: Callable[[], object]) -> float:
@@ -202,7 +200,11 @@ def _cpu(connection: Connection, work: Callable[[], object]) -> float:
 
 def _events(pool: ConnectionPool) -> int:
     with pool.connection() as connection:
-        row = connection.execute("select max(event_id::bigint) + 1 from event_log.events").fetchone()
+        return _number(connection, "select max(event_id::bigint) + 1 from event_log.events")
+
+
+def _number(connection: Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()  # pyright: ignore[reportArgumentType, reportCallIssue] - our own text
     assert row is not None
     return row[0]
 

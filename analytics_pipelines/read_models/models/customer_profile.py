@@ -2,6 +2,7 @@
 
 from analytics_pipelines.read_models.columns import Outermost, count, earliest, last, latest, top, total
 from analytics_pipelines.read_models.declaration import ReadModel
+from analytics_pipelines.read_models.models.order_state import REVENUE
 
 KNOWN = ("customer_registered", "customer_updated")
 
@@ -28,7 +29,7 @@ MODEL = ReadModel(
             "revenue",
             "Revenue of the orders placed, in their currency",
             "order_placed",
-            value="read_models.sum_of(data -> 'lines', 'revenue')",
+            value=REVENUE,
         ),
         top("favourite_stores", "Stores of most orders", "order_placed", value="data ->> 'store_id'"),
         earliest("first_order_at", "First order (UTC)", "order_placed"),

@@ -8,6 +8,9 @@ ONLINE = "data ->> 'channel' <> 'store'"
 OPEN = ("pending", "processing")
 
 
+REVENUE = "read_models.sum_of(data -> 'lines', 'revenue')"
+QUANTITY = "read_models.sum_of(data -> 'lines', 'quantity')"
+
 MODEL = ReadModel(
     name="order_state",
     grain="One row per tenant and order: what state it is in. An order of the channel store is complete when placed.",
@@ -41,8 +44,8 @@ MODEL = ReadModel(
         earliest("cancelled_at", "When it was cancelled (UTC)", "order_cancelled"),
         earliest("refunded_at", "When money was first given back (UTC)", "order_refunded"),
         last("lines", "integer", "Lines of the order", "order_placed", value="jsonb_array_length(data -> 'lines')"),
-        last("quantity", "numeric", "Units over all lines", "order_placed", value="read_models.sum_of(data -> 'lines', 'quantity')"),
-        last("revenue", "numeric", "What the seller receives", "order_placed", value="read_models.sum_of(data -> 'lines', 'revenue')"),
+        last("quantity", "numeric", "Units over all lines", "order_placed", value=QUANTITY),
+        last("revenue", "numeric", "What the seller receives", "order_placed", value=REVENUE),
         total("paid_amount", "Money received", "order_paid", value="(data ->> 'amount')::numeric"),
         total("refunded_amount", "Money given back", "order_refunded", value="(data ->> 'amount')::numeric"),
         latest(
