@@ -80,6 +80,23 @@ def test_every_selection_gives_its_events_in_order(store: EventStore, story: lis
             assert [int(name) for batch in batches for name in batch.column("event_id").to_pylist()] == expected, chosen
 
 
+def test_a_tenant_whose_events_lie_far_apart_is_read_whole(store: EventStore) -> None:
+    """However many positions of others lie between two events of a tenant, none is passed over or comes twice."""
+    store.append_batch("rare", [event(0), event(1)])
+    store.append_batch("busy", [event(number) for number in range(100)])
+    store.append_batch("rare", [event(2)])
+    store.append_batch("busy", [event(number) for number in range(100, 107)])
+    store.append_batch("rare", [event(3), event(4), event(5)])
+    store.append_batch("busy", [event(number) for number in range(107, 200)])
+    for size in (1, 2, 3):
+        for backward in (False, True):
+            batches = list(store.read_batches(tenant_id="rare", batch_events=size, backward=backward))
+            assert numbers(itertools.chain(*batches)) == [0, 1, 2, 3, 4, 5][:: -1 if backward else 1]
+            assert all(batches)
+        arrow = list(store.read_arrow(tenant_id="rare", batch_events=size))
+        assert [text for batch in arrow for text in batch.column("event_id").to_pylist()] == list("012345")
+
+
 def test_batches_hold_no_more_than_asked_for(store: EventStore, story: list[NewEvent]) -> None:
     """`read_batches` gives the same events as `read`, in lists of at most so many."""
     batches = list(store.read_batches(batch_events=25))
