@@ -65,7 +65,7 @@ def _bulk(pool: ConnectionPool, what: str, events: Sequence[NewEvent], limit: st
     store = EventStore(pool)
     tenant = what.replace(",", "").replace(" ", "-")
     stored: list[bytes] = []
-    rest = f"copy (select 'raw', {COLUMNS} from event_log.events where tenant_id = '{tenant}-0' order by position) to stdout"
+    sent = f"select 'raw', {COLUMNS} from event_log.events where tenant_id = '{tenant}-0' order by position"  # noqa: S608
 
     def append(round_: int) -> None:
         result = store.append_batch(f"{tenant}-{round_}", iter(events))
@@ -78,7 +78,11 @@ def _bulk(pool: ConnectionPool, what: str, events: Sequence[NewEvent], limit: st
                 rows.write(block)
 
     append(0)
-    with pool.connection() as connection, connection.cursor() as cursor, cursor.copy(rest.encode()) as rows:
+    with (
+        pool.connection() as connection,
+        connection.cursor() as cursor,
+        cursor.copy(f"copy ({sent}) to stdout".encode()) as rows,
+    ):
         lines = map(bytes, rows)
         while block := b"".join(itertools.islice(lines, 1_000)):
             stored.append(block)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STREAM_EVENTS = 10_000
 COLUMNS = f"{', '.join(Event._fields[:-1])}, data"
-COPY_TO = f"copy (select {COLUMNS} from event_log.events where tenant_id = 'read' order by position) to stdout"
+COPY_TO = f"copy (select {COLUMNS} from event_log.events where tenant_id = 'read' order by position) to stdout"  # noqa: S608
 
 
 def figures(pool: ConnectionPool, _settings: Settings, events: Sequence[NewEvent]) -> Iterator[Figure]:
