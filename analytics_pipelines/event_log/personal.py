@@ -116,8 +116,9 @@ def _parse(text: str) -> dict[str, Any] | None:
     # reader has changed nothing.
     with suppress(ValueError):
         fast = orjson.loads(text)
-        if isinstance(fast, dict) and text.count(":") == len(fast) and _EXACT.issuperset(map(type, fast.values())):
-            return fast
+        flat: dict[str, Any] = fast if isinstance(fast, dict) else {}
+        if flat and text.count(":") == len(flat) and _EXACT.issuperset(map(type, flat.values())):
+            return flat
     try:
         sent = _DECODER.decode(text)
     except (ValueError, RecursionError, ArithmeticError):
