@@ -35,7 +35,7 @@ NEW_EVENTS = 10_000
 ROUNDS = 3
 MERGED, REFOLDED = READ_MODELS["lead_analytics"], READ_MODELS["order_state"]
 
-# Of ten events seven are a lead's, three an order's; a lead has some seventy, an order three; time goes on with the log.
+# Of ten events seven are a lead's and three an order's; a lead has some seventy, an order three. Time goes on with it.
 _FILL = """
     insert into event_log.events (tenant_id, stream_version, source, event_id, stream_id, event_type, schema_version,
         sequence, occurred_at, data)

@@ -229,8 +229,8 @@ def refolded(model: ReadModel, touched: str, up_to: str = "position <= %(up_to)s
 def in_stream(tenant: str, stream: str, log: str = LOG) -> str:
     """Return the relation of one stream's events, read through the stream's index.
 
-    OFFSET 0 fences it off, lest the planner prefers the index over types and positions; and the collation is the index's,
-    as another one rules it out, and the whole log is read for every key (3,000 events took 75 s).
+    OFFSET 0 fences it off, lest the planner prefers the index over types and positions. The collation is the index's:
+    another one rules it out, and the whole log is read for every key (3,000 events took 75 s).
     """
     same = f'{stream} collate "default"'
     return f"(select {ENVELOPE} from {log} where tenant_id = {tenant} and stream_id = {same} offset 0) as stream"

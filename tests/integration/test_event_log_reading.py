@@ -80,6 +80,26 @@ def test_every_selection_gives_its_events_in_order(store: EventStore, story: lis
             assert [int(name) for batch in batches for name in batch.column("event_id").to_pylist()] == expected, chosen
 
 
+def test_a_tenant_whose_events_lie_far_apart_is_read_whole(store: EventStore) -> None:
+    """However many positions of others lie between two events of a tenant, none is passed over or comes twice."""
+    store.append_batch("rare", [event(0), event(1)])
+    store.append_batch("busy", [event(number) for number in range(100)])
+    store.append_batch("rare", [event(2)])
+    store.append_batch("busy", [event(number) for number in range(100, 107)])
+    store.append_batch("rare", [event(3), event(4), event(5)])
+    store.append_batch("busy", [event(number) for number in range(107, 200)])
+    places = [each.position for each in store.read(event_types=["order_paid"]) if each.tenant_id == "rare"]
+    for after, size in itertools.product(range(0, 112, 3), (1, 2)):
+        expected = [place for place in places if place > after]
+        for backward in (False, True):
+            batches = list(store.read_batches(tenant_id="rare", after=after, batch_events=size, backward=backward))
+            found = [each.position for each in itertools.chain(*batches)]
+            assert found == (expected[::-1] if backward else expected)
+            assert all(batches)
+        arrow = store.read_arrow(tenant_id="rare", after=after, batch_events=size)
+        assert [place for batch in arrow for place in batch.column("position").to_pylist()] == expected
+
+
 def test_batches_hold_no_more_than_asked_for(store: EventStore, story: list[NewEvent]) -> None:
     """`read_batches` gives the same events as `read`, in lists of at most so many."""
     batches = list(store.read_batches(batch_events=25))

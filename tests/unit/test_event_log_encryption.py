@@ -29,6 +29,7 @@ from analytics_pipelines.event_log.encryption import (
 )
 from analytics_pipelines.event_log.personal import PERSONAL, personal_fields, personal_names
 from analytics_pipelines.event_log.schemas.payload import Identifier, Payload, Personal, PersonalText
+from analytics_pipelines.event_log.validation import json_text
 from analytics_pipelines.local import platform
 from analytics_pipelines.read_models.columns import last
 from analytics_pipelines.read_models.declaration import ReadModel
@@ -289,3 +290,24 @@ def test_landed_files_that_name_a_person_are_deleted(tmp_path: Path) -> None:
     }
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"b.jsonl", "d.jsonl.gz", "d.mapping.yaml", "f.jsonl", "j.parquet", "k.csv", "l.jsonl.gz"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1", "18446744073709551616", "18446744073709551615", "-9223372036854775809", "1.10", "1e2", "[1.10]",
+        '"a:b"', '"\\u00e9"', '{"amount":1.10}', "null", "true",
+    ],
+)  # fmt: skip
+def test_a_payload_with_personal_fields_keeps_every_digit(value: str) -> None:
+    """Whichever way a payload is read before its personal fields are sealed, the rest is written as it was sent."""
+    text = f'{{"lead_id":"1","more":{value}}}'
+    sent = PERSONAL["lead_created", 1].read(text)
+    assert sent is not None
+    assert json_text(sent) == text.replace("\\u00e9", "é").replace("1e2", "1E+2")
+
+
+@pytest.mark.parametrize("text", ['{"lead_id":"1","lead_id":"2"}', '{"lead_id":NaN}', "[1]", "{"])
+def test_what_is_no_single_object_is_not_read(text: str) -> None:
+    """A key that comes twice, and what is no JSON object, is left to the validation, which says why."""
+    assert PERSONAL["lead_created", 1].read(text) is None
