@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from analytics_pipelines.read_models.declaration import ReadModel
+    from analytics_pipelines.read_models.versions import Version
 
 LOG = "event_log.events"
 NEW = "position > %(after)s and position <= %(up_to)s"
@@ -208,38 +209,43 @@ def refolded(model: ReadModel, touched: str, up_to: str = "position <= %(up_to)s
     )
 
 
-def _refold(model: ReadModel, log: str, where: str) -> str:
-    # A key whose events are all of one stream is read through that stream's index, all others by one scan.
+def touched(model: ReadModel, log: str = LOG, where: str = NEW) -> str:
+    """Return the common table expressions that give, as `touched`, the keys that events touch and where these lie."""
     present = " and ".join(f"{name} is not null" for name in model.key)
-    names = ", ".join(part.name for part in model.parts)
-    updates = _lines(f"{part.name} = excluded.{part.name}" for part in model.parts)
-    return f"""with new as (
+    return f"""new as (
     select {keys(model)}, min(stream_id collate "C") as first_stream, max(stream_id collate "C") as last_stream
     from ({events(model, where, log)}) as events where {present} group by {keys(model)}
 ), touched as materialized (
     select {keys(model)}, least(first_stream, _first_stream) as first_stream,
         greatest(last_stream, _last_stream) as last_stream
     from new left join {table(model)} using ({keys(model)})
-)
+)"""
+
+
+def _refold(model: ReadModel, log: str, where: str) -> str:
+    # A key whose events are all of one stream is read through that stream's index, all others by one scan.
+    names = ", ".join(part.name for part in model.parts)
+    updates = _lines(f"{part.name} = excluded.{part.name}" for part in model.parts)
+    return f"""with {touched(model, log, where)}
 insert into {table(model)} ({keys(model)}, {names})
 {refolded(model, "touched")}
 on conflict ({keys(model)}) do update set
     {updates}"""
 
 
-def together(models: Iterable[ReadModel]) -> str:
+def together(versions: Iterable[Version]) -> str:
     """Return the one statement that brings several models up to a position, reading the new events once.
 
     It gives one row: the touched keys of each model, in order.
     """
-    models = list(models)
-    types = sorted({event for model in models for event in model.events})
+    versions = list(versions)
+    types = sorted({event for version in versions for event in version.events})
     read = f"select {ENVELOPE} from {LOG} where event_type in ({', '.join(map(literal, types))}) and {NEW}"
     named = [("new_events", f"materialized ({read})")]
-    for model in models:
-        named += [(name, f"({query})") for name, query in steps(model, "new_events", "true")]
+    for version in versions:
+        named += [(name, f"({query})") for name, query in version.steps]
     clauses = ",\n".join(f"{name} as {query}" for name, query in named)
-    counts = ", ".join(f"(select count(*) from {model.name}_touched)" for model in models)
+    counts = ", ".join(f"(select count(*) from {version.name}_touched)" for version in versions)
     return f"with {clauses}\nselect {counts}"
 
 
