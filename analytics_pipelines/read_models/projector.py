@@ -158,9 +158,9 @@ def repair(connection: Connection, version: Version, *, tenant: str = "", key: s
             arguments,
         )
         live = f"(select {rows.columns} from {rows.table} {one}) as live"
-        count = connection.execute(
+        connection.execute(
             _sql(f"create temporary table wrong on commit drop as {_unequal(rows, live, 'replayed')}"), arguments
-        ).rowcount
+        )
         same = " and ".join(f"target.{name} = wrong.{name}" for name in rows.key)
         connection.execute(_sql(f"delete from {rows.table} as target using wrong where {same}"))
         connection.execute(
@@ -169,9 +169,11 @@ def repair(connection: Connection, version: Version, *, tenant: str = "", key: s
                 f"select {rows.columns} from replayed join wrong using ({', '.join(rows.key)})"
             )
         )
-        names = connection.execute(_sql(f"select {_named(rows.key)} from wrong order by 1 limit {SHOWN}")).fetchall()
+        wrong = connection.execute(
+            _sql(f"select {_named(version.key)}, count(*) over () from wrong group by 1 order by 1 limit {SHOWN}")
+        ).fetchall()
         connection.execute("drop table replayed, wrong")
-        found.append((count, [name for (name,) in names]))
+        found.append((wrong[0][1] if wrong else 0, [name for name, _ in wrong]))
     return max(found)
 
 

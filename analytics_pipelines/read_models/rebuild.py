@@ -155,7 +155,7 @@ def _prepare(connection: Connection, version: Version, up_to: int) -> None:
             break
     raise PipelinesError(
         f"{version.table}, built beside, differs from a replay in {', '.join(differing)} and others of {compared} "
-        "keys; it was dropped, what was served is served on; an expression of its declaration depends on more than the event"
+        "keys, and is dropped; what was served is served on; see which expression depends on more than the event"
     )
 
 
