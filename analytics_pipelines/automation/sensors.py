@@ -17,7 +17,6 @@ from dagster import (
 )
 
 from analytics_pipelines.automation.jobs import WRITES_LINEAGE, advance, landing, outbox
-from analytics_pipelines.read_models.assets import asset_key
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 
@@ -78,13 +77,13 @@ def outbox_table(context: SensorEvaluationContext, platform: Platform) -> Iterat
     job=advance,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Starts the job advance for the read models that settled events change, whoever appended these.",
+    description="Starts the job advance when settled events change a read model, whoever appended these.",
 )
 def log_has_grown(context: SensorEvaluationContext, platform: Platform) -> Iterator[RunRequest | SkipReason]:
     """Ask for one run for each position that the log has come to, unless a run is building tables already.
 
-    How far a model has come stands in its checkpoint, which is why there is no cursor: what a run did not do is asked
-    for again when the log grows on, and not before, so that a failing run is no flood.
+    How far a model has come stands in its checkpoint: what a run did not do is asked for again when the log grows on,
+    and not before, so that a failing run is no flood. The cursor says up to where events change no model.
     """
     from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.read_models import projector
@@ -94,11 +93,11 @@ def log_has_grown(context: SensorEvaluationContext, platform: Platform) -> Itera
         return
     settled = EventStore(platform.pool).settled_position()
     with platform.pool.connection() as connection:
-        behind = projector.behind(connection, READ_MODELS.values(), settled)
+        behind = projector.behind(connection, READ_MODELS.values(), settled, after=int(context.cursor or 0))
     if behind:
-        keys = [asset_key(READ_MODELS[name]) for name in behind]
-        yield RunRequest(run_key=str(settled), asset_selection=keys)
+        yield RunRequest(run_key=str(settled), tags={"pipelines/behind": str(len(behind))})
     else:
+        context.update_cursor(str(settled))
         yield SkipReason(f"no read model is changed by what the log has, up to position {settled}")
 
 

@@ -90,15 +90,15 @@ def advance(connection: Connection, models: Iterable[ReadModel], up_to: int) -> 
     return advanced
 
 
-def behind(connection: Connection, models: Iterable[ReadModel], up_to: int) -> list[str]:
-    """Return the names of the models that an event up to this position would change; none before the first event."""
+def behind(connection: Connection, models: Iterable[ReadModel], up_to: int, *, after: int = 0) -> list[str]:
+    """Return the names of the models that an event in `(after, up_to]`, past their checkpoint, would change."""
     found: list[str] = []
     for model in models:
         version = _serving(connection, model)
         row = connection.execute(
             "select exists (select from event_log.events "
             "where position > %s and position <= %s and event_type = any(%s))",
-            [progress.position_of(connection, version.table), up_to, version.events],
+            [max(after, progress.position_of(connection, version.table)), up_to, version.events],
         ).fetchone()
         if row is not None and row[0]:
             found.append(model.name)

@@ -20,6 +20,7 @@ from dagster import (
     materialize,
 )
 
+from analytics_pipelines import progress
 from analytics_pipelines.automation.sensors import log_has_grown
 from analytics_pipelines.cli import pipelines
 from analytics_pipelines.event_log import EventStore, NewEvent
@@ -206,9 +207,11 @@ def test_models_advance_when_the_log_has_grown(
     EventStore(database).append_batch("saas", few(events))
     asked = look()
     assert isinstance(asked, RunRequest)
-    assert asked.asset_selection is not None
-    assert AssetKey(["read_models", "lead_analytics"]) in asked.asset_selection
-    assert AssetKey(["read_models", "order_state"]) not in asked.asset_selection
+    assert asked.tags["pipelines/behind"] == "2"  # the lead and the campaign
+    with database.connection() as connection:
+        at = progress.position_of(connection, sql.table(LEADS))
+        assert projector.behind(connection, MODELS, at + 1, after=at) != []
+        assert projector.behind(connection, MODELS, at + 1, after=at + 1) == []
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
