@@ -207,6 +207,26 @@ def set_of_leads(pool: ConnectionPool) -> set[str]:
         return {lead for (lead,) in connection.execute("select lead_id from read_models.lead_analytics").fetchall()}
 
 
+def test_a_switch_never_goes_back_in_the_log(database: ConnectionPool) -> None:
+    """What is built to an earlier position, as a run that began before, first comes as far as what is served."""
+    append(database, "one")
+    began = settled(database)
+    advance(database, LEADS)
+    append(database, "two", 2)
+    advance(database, LEADS)
+    before = rows(database)
+    rebuild.rebuild(database, wider(LEADS), began)
+    assert "mails" in columns(database, LEADS)
+    assert rows(database) == before
+
+
+def rows(pool: ConnectionPool) -> set[tuple[str, str, int]]:
+    with pool.connection() as connection:
+        return set(
+            connection.execute("select tenant_id, lead_id, emails_sent from read_models.lead_analytics").fetchall()
+        )
+
+
 def test_a_long_query_delays_a_switch_and_nobody_else(database: ConnectionPool) -> None:
     """While a transaction holds the view, the switch tries again; other readers are answered; then it is switched."""
     append(database, "one")
