@@ -17,6 +17,7 @@ from analytics_pipelines.ingestion.simulator import simulate
 from analytics_pipelines.read_models import projector, sql
 from analytics_pipelines.read_models.columns import count
 from analytics_pipelines.read_models.models import READ_MODELS
+from analytics_pipelines.read_models.rebuild import rebuild
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -162,26 +163,29 @@ def test_a_wrong_value_is_found_and_named(database: ConnectionPool) -> None:
         compared, differing = projector.differences(connection, CAMPAIGN_PERFORMANCE)
         assert compared > 1
         assert differing == [f"saas/{key[0]}"]
-        found = [projector.differences(connection, CAMPAIGN_PERFORMANCE, slices=4, part=part)[1] for part in range(4)]
-        assert sorted(found) == [[], [], [], [f"saas/{key[0]}"]]
+        connection.execute(f"delete from {table} where campaign_id = %s", key)
+        assert projector.differences(connection, CAMPAIGN_PERFORMANCE) == (compared, differing)
 
 
 def test_a_changed_declaration_gets_a_table_of_its_own(database: ConnectionPool) -> None:
-    """The public view shows the new columns, folded from zero, after the next advance."""
+    """The public view shows the new columns, folded from zero, after a rebuild."""
     EventStore(database).append_batch("saas", simulate(2_000, 1))
     advance(database, LEAD_ANALYTICS)
     more = count("introductions", "Introductions made", "introduction_made")
     changed = replace(LEAD_ANALYTICS, columns=(*LEAD_ANALYTICS.columns, more))
     assert sql.version(changed) != sql.version(LEAD_ANALYTICS)
     advance(database, changed)
+    assert "introductions" not in columns(database)  # what is served goes on until the new one is built
+    settled = EventStore(database).settled_position()
+    rebuild(database, changed, settled)
     assert "introductions" in columns(database)
     # Going back finds the former table, and brings it up to date.
     EventStore(database).append_batch("late", simulate(500, 1))
-    advance(database, LEAD_ANALYTICS)
+    rebuild(database, LEAD_ANALYTICS, EventStore(database).settled_position())
     assert "introductions" not in columns(database)
     with database.connection() as connection:
         assert projector.differences(connection, LEAD_ANALYTICS)[1] == []
-    advance(database, changed)
+    rebuild(database, changed, EventStore(database).settled_position())
     with database.connection() as connection:
         differ = "count(*) filter (where introductions <> introductions_made)"
         found = connection.execute(f"select count(*), {differ} from read_models.lead_analytics").fetchone()
