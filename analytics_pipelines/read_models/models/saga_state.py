@@ -11,7 +11,7 @@ _STEPS = ("saga_step_completed", "saga_step_failed", "saga_step_compensated")
 MODEL = ReadModel(
     name="saga_state",
     grain=(
-        "One row per tenant and saga that began: where it stands by its events. The table sagas.executions rules; this "
+        "One row per tenant and saga: where it stands by its events. The table sagas.executions rules; this "
         "is what the log says. A saga's events carry the event time of its request, so that times tell little of them."
     ),
     key={"saga_id": "The execution of the saga"},
@@ -30,7 +30,7 @@ MODEL = ReadModel(
             Move("saga_step_completed", ("running",), "running"),
             Move("saga_step_failed", _ACTIVE, "compensating"),
             Move("saga_step_compensated", ("compensating",), "compensating"),
-            Move("saga_suspended", _ACTIVE, "inbox"),
+            Move("saga_suspended", ("", *_ACTIVE), "inbox"),
             Move("saga_resumed", ("inbox",), "compensating", where=f"{_RESUMED} = 'compensate'"),
             Move("saga_resumed", ("inbox",), "running", where=f"{_RESUMED} <> 'compensate'"),
             Move("saga_completed", ("running",), "completed"),
