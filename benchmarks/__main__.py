@@ -9,9 +9,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, log
+from benchmarks import demo, log, read_models
 
-ALL = {"log": log.figures, "demo": demo.figures}
+ALL = {"log": log.figures, "read_models": read_models.figures, "demo": demo.figures}
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """Which fields of which events are personal, read off the payloads.
 
-Defines `PERSONAL`, by event type and schema version, and how such a payload is read before it is sealed. A field
-becomes personal by its mark in `schemas/`; nothing is to be added here.
+Defines `PERSONAL`, those of the built-in types by event type and schema version (`Catalog.personal` has a user's own,
+too), and how such a payload is read before it is sealed. A field becomes personal by its mark in `schemas/`; nothing is
+to be added here.
 """
 
 from __future__ import annotations
@@ -135,8 +136,6 @@ _DECODER = json.JSONDecoder(
 PERSONAL: dict[tuple[str, int], PersonalFields] = {
     key: fields for key, payload in SCHEMAS.items() if (fields := personal_fields(payload)) is not None
 }
-PERSONAL_TYPES: frozenset[str] = frozenset(event_type for event_type, _ in PERSONAL)
-KINDS: frozenset[str] = frozenset(fields.kind for fields in PERSONAL.values())
 
 
 def personal_names(event_types: tuple[str, ...] | list[str] | None = None) -> frozenset[str]:

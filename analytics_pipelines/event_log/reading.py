@@ -45,6 +45,9 @@ _NEWEST_POSITION = 2**63 - 1
 _VERSION = Event._fields.index("stream_version")
 _TEXTS = ("source", "event_id", "stream_id", "correlation_id", "causation_id", "data")
 _COLUMNS = f"{', '.join(Event._fields[:-1])}, data::text"
+# What event_log.share_of() takes the rest of, written out: calling it takes four times as long for each row.
+_HASH = "pg_catalog.sha256(pg_catalog.convert_to(stream_id, 'UTF8'))"
+_SHARE = f"pg_catalog.get_byte({_HASH}, 0) * 256 + pg_catalog.get_byte({_HASH}, 1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Selection:
         if self.stream_id is not None:
             sent.append(("stream_id = %s", [self.stream_id]))
         if self.share is not None:
-            sent.append(("event_log.share_of(stream_id, %s) = %s", [self.share[1], self.share[0]]))
+            sent.append((f"mod({_SHARE}, %s) = %s", [self.share[1], self.share[0]]))
         if self.versions is not None:
             sent.append(("stream_version between %s and %s", list(self.versions)))
         return [condition for condition, _ in sent], [argument for _, arguments in sent for argument in arguments]

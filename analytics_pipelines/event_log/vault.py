@@ -50,6 +50,12 @@ _MAKE = """
     order by tenant_id collate "C", subject collate "C"
     on conflict (tenant_id, subject) do nothing
 """
+# What this transaction wrote itself may yet be rolled back; its rows, also those of a savepoint, are no older than it.
+_KNOWN_MASTER_KEYS = """
+    select version, fingerprint,
+        pg_current_xact_id_if_assigned() is null or age(xmin) > age(pg_current_xact_id_if_assigned()::xid)
+    from vault.master_keys
+"""
 _REMEMBER_MASTER_KEY = "insert into vault.master_keys (version, fingerprint) values (%s, %s) on conflict do nothing"
 
 Owner = tuple[str, str]
@@ -197,16 +203,18 @@ class Vault:
                 "PIPELINES_MASTER_KEY to what `openssl rand -base64 32` prints, or run `pipelines up`, which makes one"
             )
         if not self._is_checked:
-            known: dict[int, bytes] = dict(
-                connection.execute("select version, fingerprint from vault.master_keys").fetchall()
-            )
+            known = {
+                version: (fingerprint, is_committed)
+                for version, fingerprint, is_committed in connection.execute(_KNOWN_MASTER_KEYS).fetchall()
+            }
             for version, fingerprint in keys.fingerprints.items():
-                if known.get(version, fingerprint) != fingerprint:
+                if version in known and known[version][0] != fingerprint:
                     raise PipelinesError(
                         f"master key version {version} is not the one this database's keys are wrapped by; put back "
                         "that one, or give the new one a higher version: 2:<base64>,1:<base64>"
                     )
-            self._is_checked = keys.newest in known  # until then another process may bring another one
+            # Until it is committed another process may bring another one.
+            self._is_checked = keys.newest in known and known[keys.newest][1]
         return keys
 
     def _find(self, connection: Connection, owners: Iterable[Owner]) -> dict[Owner, tuple[bytes, int] | None]:

@@ -98,7 +98,7 @@ create type read_models.machine_run as (
 );
 
 -- `targets` is a matrix, a row for each state from 0 on, a column for each kind of event from 1 on: the state entered, or 0
--- where the event is not allowed.
+-- where the event is not allowed. An event without a kind is none of the machine's.
 create function read_models.run_machine(
     events smallint[], moments timestamptz[], targets smallint[], kinds integer, states integer
 ) returns read_models.machine_run
@@ -112,7 +112,9 @@ declare
 begin
     for event in 1 .. coalesce(cardinality(events), 0) loop
         target := targets[state * kinds + events[event]];
-        if target = 0 then
+        if target is null then
+            continue;
+        elsif target = 0 then
             invalid := invalid + 1;
         else
             if state > 0 then
