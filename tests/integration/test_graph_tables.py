@@ -40,7 +40,9 @@ def fill(connection: Connection, order_lines: Sequence[OrderLine], introductions
     with connection.cursor() as cursor:
         cursor.execute("truncate read_models.relationship_edges, marts.fct_order_lines, marts.dim_products")
         cursor.executemany("insert into marts.fct_order_lines values (%s, %s, %s, %s, %s)", order_lines)
-        cursor.execute("create temporary table introductions (tenant_id text, source text, target text, at timestamptz)")
+        cursor.execute(
+            "create temporary table introductions (tenant_id text, source text, target text, at timestamptz)"
+        )
         cursor.executemany("insert into introductions values (%s, %s, %s, %s)", introductions)
         cursor.execute("""
             insert into read_models.relationship_edges

@@ -37,7 +37,9 @@ TYPES = [key for key in SCHEMAS if key != ("subject_erased", 1)]  # which only a
 SESSIONS = [("UTC", "ISO"), ("Asia/Kathmandu", "SQL, DMY"), ("America/St_Johns", "Postgres, MDY")]
 IDENTIFIERS = ["1", "1", "1", "2", "2", "3", "é'%s{}", '"\\']
 TEXTS = ["", "a", "b", "B", "null", "%(up_to)s {0} '", "naïve \U0001f9ea", "compensate", "x" * 300]
-NUMBERS = [Decimal(text) for text in ("0", "1", "1.0", "1.10", "1.100", "0.5", "0.50", "12345678901234567.89", "1e-9000")]
+NUMBERS = [
+    Decimal(text) for text in ("0", "1", "1.0", "1.10", "1.100", "0.5", "0.50", "12345678901234567.89", "1e-9000")
+]
 LARGE = [Decimal("1e300"), Decimal("99999999999.99")]
 JUNK: list[Any] = [None, "", "junk", True, -1, [], [1], {}, {"a": 1}]
 PATTERNS = {
@@ -47,7 +49,7 @@ PATTERNS = {
 }
 
 
-def value_of(schema: dict[str, Any], root: dict[str, Any], chance: random.Random) -> object:
+def value_of(schema: dict[str, Any], root: dict[str, Any], chance: random.Random) -> object:  # noqa: PLR0911 - a line for each type of JSON
     """Make a value that a JSON Schema of the catalog allows."""
     if "$ref" in schema:
         return object_of(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, chance)

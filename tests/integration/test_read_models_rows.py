@@ -250,8 +250,8 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
                  {"execution_id": str(number), **AGENT, "duration_ms": 150, "credits": Decimal("0.5")})
                 for number in range(2, 11)
             ),
-            (11, "agent_execution_failed", {"execution_id": "11", **AGENT, "duration_ms": 650, "credits": Decimal("0.5"),
-                                            "error": "timeout"}),
+            (11, "agent_execution_failed", {"execution_id": "11", **AGENT, "duration_ms": 650,
+                                            "credits": Decimal("0.5"), "error": "timeout"}),
         ),
         ("a",),
         {
@@ -328,7 +328,7 @@ def test_rows_are_what_a_person_works_out(database: ConnectionPool) -> None:
 
 
 def test_the_planted_truth_is_found(database: ConnectionPool) -> None:
-    """What the simulator knows before there are events is what the models add up to, late and twice or not."""
+    """What the simulator knows before there are events is what the models add up to."""
     known = truth(EVENTS, 1)
     EventStore(database).append_batch("saas", simulate(EVENTS, 1))
     advance(database)
@@ -352,9 +352,9 @@ def test_the_planted_truth_is_found(database: ConnectionPool) -> None:
         "select sum(executions), count(created_at) from read_models.workspace_summary":
             (ended, counts["workspace_created"]),
         **{
-            "select count(*), count(*) filter (where has_converted)"
-            f" from read_models.experiment_exposures where variant = '{variant}'": (known.exposed[variant], known.converted[variant])
-            for variant in known.exposed
+            "select count(*), count(*) filter (where has_converted) from read_models.experiment_exposures"
+            f" where variant = '{variant}'": (exposed, known.converted[variant])
+            for variant, exposed in known.exposed.items()
         },
     }  # fmt: skip
     with database.connection() as connection:
