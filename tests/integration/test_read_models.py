@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from analytics_pipelines import progress
 from analytics_pipelines.event_log import EventStore, NewEvent
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
 
     from analytics_pipelines.read_models.declaration import ReadModel
 
-EVENTS = 100_000 if "PROVE" in os.environ else 4_000
 NOON = datetime(2017, 6, 1, 12, tzinfo=UTC)
 LEAD_ANALYTICS = READ_MODELS["lead_analytics"]
 CAMPAIGN_PERFORMANCE = READ_MODELS["campaign_performance"]
@@ -65,38 +60,6 @@ def placed(number: int, minute: int = 0, channel: str = "online", revenue: str =
         {"product_id": "q", "quantity": 1, "revenue": 1},
     ]
     return order_event(number, "order_placed", minute, customer_id="c", channel=channel, currency="EUR", lines=lines)
-
-
-@pytest.mark.prove
-@pytest.mark.parametrize("model", READ_MODELS.values(), ids=lambda model: model.name)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_any_order_and_any_cut_give_the_rows_of_a_sorted_replay(
-    database: ConnectionPool, model: ReadModel, seed: int
-) -> None:
-    """Shuffled, cut into batches and folded step by step, the rows equal those of the sorted log folded at once."""
-    events = list(simulate(EVENTS, seed))
-    chance = random.Random(seed)
-    # Many events at one moment, told apart by sequence and id alone: ties must not depend on arrival.
-    events = [
-        replace(event, occurred_at=event.occurred_at.replace(minute=0, second=0, microsecond=0)) for event in events
-    ]
-    shuffled = chance.sample(events, len(events))
-    store = EventStore(database)
-    while shuffled:
-        size = chance.randint(1, EVENTS // 3)
-        store.append_batch("saas", shuffled[:size])
-        shuffled = shuffled[size:]
-        advance(database, model)
-    live = rows(database, model)
-    with database.connection() as connection:
-        assert projector.differences(connection, model) == (len(live), [])
-        connection.execute(f"drop table {sql.table(model)} cascade")
-    unique = {event.event_id: event for event in events}
-    store.append_batch("sorted", sorted(unique.values(), key=lambda event: (event.occurred_at, event.event_id)))
-    advance(database, model)
-    replayed = rows(database, model)
-    assert [row[1:] for row in replayed if row[0] == "sorted"] == [row[1:] for row in live]
-    assert [row for row in replayed if row[0] == "saas"] == live
 
 
 def test_order_states_follow_from_what_happened(database: ConnectionPool) -> None:

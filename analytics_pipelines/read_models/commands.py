@@ -1,0 +1,7 @@
+"""The room's part of the command line."""
+
+from __future__ import annotations
+
+from analytics_pipelines.read_models import document_commands, rebuild_commands
+
+COMMANDS = [*document_commands.COMMANDS, *rebuild_commands.COMMANDS]
