@@ -15,7 +15,7 @@ from psycopg import errors
 from psycopg import sql as pg
 
 from analytics_pipelines import progress
-from analytics_pipelines.read_models import sql
+from analytics_pipelines.read_models import sql, table_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,7 +148,8 @@ def _is_published(connection: Connection, model: ReadModel) -> bool:
         """,
         [name, model.name, sql.table(model)],
     ).fetchone()
-    return dict(described) == model.descriptions and facts == (model.grain, True)
+    current = dict(described) == model.descriptions and facts == (model.grain, True)
+    return current and table_function.is_published(connection, model)
 
 
 def _publish(connection: Connection, model: ReadModel) -> None:
@@ -165,6 +166,7 @@ def _publish(connection: Connection, model: ReadModel) -> None:
     _comment(connection, pg.SQL("view {}").format(view), model.grain)
     for name, text in model.descriptions.items():
         _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)
+    table_function.publish(connection, model)
 
 
 def _comment(connection: Connection, what: pg.Composable, text: str) -> None:
