@@ -19,12 +19,13 @@ from analytics_pipelines.features import commands as features
 from analytics_pipelines.ingestion import commands as ingestion
 from analytics_pipelines.local import commands as local
 from analytics_pipelines.migrations import commands as migrations
+from analytics_pipelines.read_models import commands as read_models
 from analytics_pipelines.sagas import commands as sagas
 
 if TYPE_CHECKING:
     from dagster import Definitions
 
-ROOMS = (local, migrations, ingestion, event_log, automation, features, sagas)
+ROOMS = (local, migrations, ingestion, event_log, read_models, automation, features, sagas)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

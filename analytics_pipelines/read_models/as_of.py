@@ -37,7 +37,7 @@ class Answer:
     """A row as of a moment.
 
     Attributes:
-        position: events up to this position of the log are counted; None while the model is empty.
+        position: events up to this position of the log are counted.
         row: the row, by column; None if the key had no event by then.
     """
 
@@ -47,16 +47,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a row changed: what it was, None if it was not there, and what it became."""
+    """How a row changed.
 
-    before: Row | None
-    after: Row
+    Attributes:
+        key: which row, by key column.
+        appeared: whether it was not there before.
+        columns: the columns that differ, each with what it was and what it became.
+    """
 
-    @property
-    def columns(self) -> dict[str, tuple[Any, Any]]:
-        """The columns that differ, each with what it was and what it became."""
-        before = self.before or dict.fromkeys(self.after)
-        return {name: (before[name], value) for name, value in self.after.items() if before[name] != value}
+    key: dict[str, str]
+    appeared: bool
+    columns: dict[str, tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def as_of(  # noqa: PLR0913 - a question in full
     tenant_id: str,
     key: Sequence[str],
     at: datetime,
+    *,
     by: Axis = "event-time",
 ) -> Answer:
     """Return one row as it was.
@@ -145,12 +147,12 @@ def changes(  # noqa: PLR0913 - a question in full
     if to < at:
         raise PipelinesError(f"{to.isoformat()} is before {at.isoformat()}: give the earlier moment first")
     if key:
-        before = as_of(connection, model, tenant_id, key, at, by)
-        after = as_of(connection, model, tenant_id, key, to, by)
+        before = as_of(connection, model, tenant_id, key, at, by=by)
+        after = as_of(connection, model, tenant_id, key, to, by=by)
         if after.row is None or before.row == after.row:
             return Changes(after.position, 0, 0, [])
-        appeared = before.row is None
-        return Changes(after.position, int(appeared), int(not appeared), [Change(before.row, after.row)])
+        change = _change(model, before.row, after.row)
+        return Changes(after.position, int(change.appeared), int(not change.appeared), [change])
     here = "select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s"
     arguments: dict[str, Any] = {"tenant_id": tenant_id, "reader": sql.table(model), "at": at, "to": to, "limit": limit}
     (position,) = _one(connection, model, f"select ({here})", arguments)
@@ -159,7 +161,7 @@ def changes(  # noqa: PLR0913 - a question in full
     if not rows:
         require_known_tenant(connection, tenant_id)
         return Changes(position or 0, 0, 0, [])
-    found = [Change(_row(before), cast("Row", _row(after))) for _, _, before, after in rows]
+    found = [_change(model, _row(before), cast("Row", _row(after))) for _, _, before, after in rows]
     return Changes(position, rows[0][0], rows[0][1] - rows[0][0], found)
 
 
@@ -242,6 +244,13 @@ from later left join earlier using ({keys})
 where to_jsonb(earlier) is distinct from to_jsonb(later)
 order by {keys}
 limit %(limit)s"""
+
+
+def _change(model: ReadModel, before: Row | None, after: Row) -> Change:
+    key = {name: after[name] for name in model.key}
+    earlier = before or dict.fromkeys(after)
+    differing = (name for name in after if name not in {"tenant_id", *key} and earlier[name] != after[name])
+    return Change(key, before is None, {name: (earlier[name], after[name]) for name in differing})
 
 
 def _one(connection: Connection, model: ReadModel, query: str, arguments: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -55,8 +55,8 @@ def publish(connection: Connection, model: ReadModel) -> None:
     connection.execute(pg.SQL("revoke execute on {} from public").format(function))
     connection.execute(pg.SQL("grant execute on {} to bi_reader").format(function))
     comment = (
-        f"{model.grain} As of a moment of event time (inclusive, UTC) or a position of the log, or both; never past the "
-        "position that the model stands at."
+        f"{model.grain} As of a moment of event time (inclusive, UTC) or a position of the log, or both; never past "
+        "the position that the model stands at."
     )
     connection.execute(pg.SQL("comment on {} is {}").format(function, pg.Literal(comment)))
 
