@@ -96,10 +96,10 @@ def as_of(  # noqa: PLR0913 - the options
     if answer.row is None:
         click.echo("  no event of it by then")
         return
-    shown = {name: value for name, value in answer.row.items() if name not in {"tenant_id", *declared.key}}
-    width = max(map(len, shown))
-    for name, value in shown.items():
-        click.echo(f"  {name:<{width}}  {_value(value)}")
+    columns = {name: value for name, value in answer.row.items() if name not in {"tenant_id", *declared.key}}
+    width = max(map(len, columns))
+    for name, value in columns.items():
+        click.echo(f"  {name:<{width}}  {shown(value)}")
 
 
 def _declared(model: str) -> ReadModel:
@@ -122,7 +122,7 @@ def _as_object(changes: Changes) -> dict[str, Any]:
 def _text(changes: Changes, facts: dict[str, str]) -> str:
     head = (
         f"{facts['model']} of {facts['tenant']} after {facts['at']} and up to {facts['to']} "
-        f"({facts['by'].replace('-', ' ')}), of events up to position {changes.position}: {changes.appeared:,} rows "
+        f"({facts['by'].replace('-', ' ')}), of events up to position {changes.position}: {changes.appeared:,} "
         f"appeared, {changes.changed:,} changed"
     )
     lines = [f"  {'/'.join(row.key.values())} {_columns(row)}" for row in changes.rows]
@@ -132,13 +132,14 @@ def _text(changes: Changes, facts: dict[str, str]) -> str:
 
 def _columns(row: Change) -> str:
     if row.appeared:
-        return "appeared: " + ", ".join(f"{name} {_value(after)}" for name, (_, after) in row.columns.items())
+        return "appeared: " + ", ".join(f"{name} {shown(after)}" for name, (_, after) in row.columns.items())
     return "changed: " + ", ".join(
-        f"{name} {_value(before)} -> {_value(after)}" for name, (before, after) in row.columns.items()
+        f"{name} {shown(before)} -> {shown(after)}" for name, (before, after) in row.columns.items()
     )
 
 
-def _value(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a value of a row for people."""
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
@@ -146,3 +147,6 @@ def _value(value: object) -> str:
 
 def _iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
+
+
+COMMANDS = [as_of]

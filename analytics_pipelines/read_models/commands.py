@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from analytics_pipelines.read_models.as_of_commands import as_of
+from analytics_pipelines.read_models import as_of_commands, branch_commands
 
-COMMANDS = [as_of]
+COMMANDS = [*as_of_commands.COMMANDS, *branch_commands.COMMANDS]

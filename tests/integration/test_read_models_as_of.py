@@ -179,7 +179,7 @@ def bi_login(database_settings: Settings) -> Iterator[psycopg.Connection]:
 def test_a_bi_login_sees_its_tenants_as_of_a_moment_and_nothing_else(
     database: ConnectionPool, bi_login: psycopg.Connection
 ) -> None:
-    """The table function shows a BI login the rows of the tenants granted to it, whatever it sets, and reads no more."""
+    """The table function shows a BI login the rows of the tenants granted to it, whatever it sets, and no more."""
     store = EventStore(database)
     store.append_batch("saas", simulate(500, 1))
     up_to = advance(database)
@@ -224,8 +224,9 @@ def test_a_changed_declaration_changes_the_table_function(database: ConnectionPo
         found = connection.execute("select * from read_models.lead_analytics_as_of()").description or ()
         assert [column.name for column in found] == [column.name for column in of_view] == list(fewer.descriptions)
         executable = connection.execute(
-            "select has_function_privilege('public', 'read_models.lead_analytics_as_of(timestamptz, bigint)', 'execute'),"
-            " has_function_privilege('bi_reader', 'read_models.lead_analytics_as_of(timestamptz, bigint)', 'execute')"
+            "select has_function_privilege('public', oid, 'execute'),"
+            " has_function_privilege('bi_reader', oid, 'execute')"
+            " from pg_proc where proname = 'lead_analytics_as_of'"
         ).fetchone()
     assert executable == (False, True)
 
@@ -270,7 +271,7 @@ def test_the_command_answers_and_says_what_is_wrong(
              "2017-06-01T12:00:00+00:00", "2017-06-01T13:00:00+00:00"]}}
     ]  # fmt: skip
     whole = of("order_state", "--tenant", "shop", "--at", "2017-01-01", "--to", "2017-06-01T13:00")
-    assert "1 rows appeared, 0 changed" in whole.stdout
+    assert "1 appeared, 0 changed" in whole.stdout
     for nothing in (("order_state", "2"), ("order_state", "1", "--by", "log-time")):
         answer = of(*nothing, "--tenant", "shop", "--at", "2017-06-01", "--json")
         assert (answer.exit_code, answer.stdout) == (0, "null\n")
