@@ -310,7 +310,8 @@ def _build(connection: Connection, name: str, model: ReadModel, arguments: dict[
         _sql(f"""insert into {schema}._differences
         select {literal(model.name)}, tenant_id, array[{", ".join(model.key)}], touched.lines,
             row_to_json(before), row_to_json(after)
-        from {touched} as touched left join ({before}) as before using ({keys}) left join {table} as after using ({keys})
+        from {touched} as touched
+        left join ({before}) as before using ({keys}) left join {table} as after using ({keys})
         where to_jsonb(before) is distinct from to_jsonb(after)"""),
         {},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from analytics_pipelines.read_models import branches, projector
 from analytics_pipelines.read_models.branch_commands import branch as branch_command
 from analytics_pipelines.read_models.edits import read_edits
 from analytics_pipelines.read_models.models import READ_MODELS
+from analytics_pipelines.settings import PROJECT_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -301,3 +303,19 @@ def test_the_commands_make_show_list_and_drop(
     with shop.connection() as connection:
         assert connection.execute("select to_regnamespace('branch_unpaid')").fetchone() == (None,)
     assert run("create", "unpaid", "--edit", str(file), "--tenant", "shop").exit_code == 0
+
+
+def test_the_edits_of_the_how_to_work(database: ConnectionPool) -> None:
+    """The file of edits in docs/how-to/ask-about-the-past.md makes a branch of a log such as it speaks of."""
+    page = (PROJECT_FOLDER / "docs" / "how-to" / "ask-about-the-past.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- file edits.jsonl -->\n```json\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    first = replace(placed(1, "ada"), source="my-shop", event_id="1")
+    payments = [order_event(number, "order_paid", 5, amount=1) for number in range(2, 22)]
+    EventStore(database).append_batch("mine", [first, *payments])
+    advance(database)
+    made = create(database, "unpaid", *map(json.loads, found[1].splitlines()), tenant="mine")
+    assert made.edits == 3
+    with database.connection() as connection:
+        orders = branches.diff(connection, "unpaid").models["order_state"].rows
+    assert [row.lines for row in orders] == [[2, 3], [1]]
