@@ -7,18 +7,17 @@ bulk, and replay them into its state. Nothing is measured where the library is n
 from __future__ import annotations
 
 import importlib.util
-import statistics
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from analytics_pipelines import connections
 from analytics_pipelines.event_log import EventStore, NewEvent
-from benchmarks.measure import Figure, seconds
+from benchmarks.measure import ROUNDS, Figure, at_least, in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from psycopg_pool import ConnectionPool
 
@@ -37,38 +36,51 @@ def payments(count: int, stream: str = "order-1") -> list[NewEvent]:
     ]
 
 
-def figures(pool: ConnectionPool, settings: Settings, replayed: float) -> Iterator[Figure]:
-    """Yield both ratios; `replayed` is how fast we replay the same stream."""
+def figures(pool: ConnectionPool, settings: Settings, _events: Sequence[NewEvent]) -> Iterator[Figure]:
+    """Yield the rates of both, measured in turns."""
     if importlib.util.find_spec("eventsourcing") is None:
         yield Figure("against the library eventsourcing", "not installed", "")
         return
-    theirs_small, theirs_bulk, theirs_replay = _library(settings)
+    from benchmarks.log_read import replay
+
+    application, new_order, pay = _library(settings)
     store = EventStore(pool)
-    small: list[float] = []
-    bulk: list[float] = []
-    for round_ in range(3):
+    orders = [new_order() for _ in range(ROUNDS + 1)]
+    others = [new_order() for _ in range(ROUNDS + 1)]
+
+    def append(round_: int) -> None:
         stream = f"order-{round_}"
         events = payments(EVENTS, stream)
+        for start in range(0, EVENTS, TRANSACTION):
+            store.append("library", stream, events[start : start + TRANSACTION], expected_version=start)
 
-        def append(stream: str = stream, events: list[NewEvent] = events) -> None:
-            for start in range(0, EVENTS, TRANSACTION):
-                store.append("library", stream, events[start : start + TRANSACTION], expected_version=start)
+    for what, ours, theirs, limit in (
+        (
+            f"appends, {TRANSACTION} in a transaction",
+            append,
+            lambda n: pay(orders[n], TRANSACTION),
+            ">= 3x",
+        ),
+        (
+            "appends in bulk",
+            lambda n: store.append_batch(f"library-{n}", payments(EVENTS)),
+            lambda n: pay(others[n], EVENTS),
+            ">= 3x",
+        ),
+        (
+            "replay",
+            lambda n: replay(pool, "library", f"order-{n}"),
+            lambda n: application.repository.get(orders[n].id),
+            ">= 3x",
+        ),
+    ):
+        our_seconds, their_seconds = in_turns(ours, theirs)
+        yield at_least(what, EVENTS / our_seconds, "eventsourcing", EVENTS / their_seconds, limit)
+    application.close()
 
-        small.append(EVENTS / seconds(append))
-        bulk.append(EVENTS / seconds(lambda events=events: store.append_batch("library-bulk", events)))
-    figures = (
-        ("appends in bulk", statistics.median(bulk), theirs_bulk, ">= 3x"),
-        (f"appends, {TRANSACTION} in a transaction", statistics.median(small), theirs_small, ""),
-        ("replay", replayed, theirs_replay, ">= 3x"),
-    )
-    for what, rate, theirs, limit in figures:
-        ratio = rate / theirs
-        value, baseline = f"{rate:,.0f} events/s", f"eventsourcing {theirs:,.0f}"
-        yield Figure(what, value, baseline, ratio, limit, not limit or ratio >= 3)
 
-
-def _library(settings: Settings) -> tuple[float, float, float]:
-    """Return how many events the library appends by the hundred, in bulk, and replays in a second."""
+def _library(settings: Settings) -> tuple[Any, Callable[[], Any], Callable[[Any, int], None]]:
+    """Return an application of the library's, what makes an order, and what appends so many payments at a time."""
     from eventsourcing.application import Application
     from eventsourcing.domain import Aggregate, event
 
@@ -92,19 +104,10 @@ def _library(settings: Settings) -> tuple[float, float, float]:
         }
     )
 
-    def append(order: Order, transaction: int) -> None:
+    def pay(order: Order, transaction: int) -> None:
         for _ in range(0, EVENTS, transaction):
             for _ in range(transaction):
                 order.pay("1", Decimal("1.50"))
             application.save(order)
 
-    rates: list[tuple[float, float, float]] = []
-    for _ in range(3):
-        one, other = Order(), Order()
-        small = EVENTS / seconds(lambda order=one: append(order, TRANSACTION))
-        bulk = EVENTS / seconds(lambda order=other: append(order, EVENTS))
-        replay = EVENTS / seconds(lambda order=one: application.repository.get(order.id))
-        rates.append((small, bulk, replay))
-    application.close()
-    small, bulk, replay = (statistics.median(column) for column in zip(*rates, strict=True))
-    return small, bulk, replay
+    return application, Order, pay

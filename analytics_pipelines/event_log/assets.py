@@ -28,15 +28,17 @@ def after(sources: Sequence[AssetsDefinition]) -> list[AssetsDefinition]:
 
         Materializing it settles the log: the position it reports is what the whole run is built to. The ranges that
         are due are closed with a digest, whose chain's head is shown: kept elsewhere, it betrays who rewrites the log.
+        Before that, whoever a restored backup has brought back is erased again.
         """
-        from analytics_pipelines.event_log import digests, statistics
+        from analytics_pipelines.event_log import digests, erasure, statistics
 
+        erased_again = len(erasure.repeat(platform.pool, platform.settings))
         platform.pin(context)
         newest = digests.close_ranges(platform.pool, platform.settings.home)
         head = None if newest is None else f"{newest.chain.hex()} at {newest.last_position}"
         with platform.build(context) as build:
             rows = statistics.events_by_tenant(build.connection, build.up_to_position)
-            return build.result(rows=rows, table="event_log.events", digest_head=head)
+            return build.result(rows=rows, table="event_log.events", digest_head=head, erased_again=erased_again)
 
     return [events, quarantine, subject_profile]
 

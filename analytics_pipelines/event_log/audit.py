@@ -1,7 +1,8 @@
 """Whether the log is still what it was when it was written.
 
 Defines the checks of `pipelines verify`: closed ranges against their digests, the chain, the heads kept outside,
-identities, streams and the quarantine. Every check reads in batches, however long the log is, and changes nothing.
+identities, streams, the quarantine and erasures. Every check reads in batches, however long the log is, and changes
+nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.rows import dict_row
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import digests, partitions
+from analytics_pipelines.event_log import digests, erasure, partitions
 from analytics_pipelines.event_log.quarantine import quarantined_bytes
 from analytics_pipelines.event_log.vault import Vault
 
@@ -103,7 +104,7 @@ def verify(
 
     Args:
         pool: runtime sessions.
-        home: the state folder, where the heads are kept.
+        home: the state folder, where the heads and the record of erasures are kept.
         archive: the folder of exported partitions.
         tenant_id: look at the identities, streams and quarantine of one tenant; digests are of all tenants together.
         show: told of progress: the check, how much is done, how much there is.
@@ -125,6 +126,7 @@ def verify(
     yield _identities(pool, {"start": start, "end": settled, "tenant_id": tenant_id}, gone, show)
     yield _streams(pool, tenant_id, detached=bool(detached))
     yield _quarantine(pool, tenant_id)
+    yield _erasures(pool, erasure.record_file(home))
 
 
 def _ranges(pool: ConnectionPool, closed: list[Range], settled: int, show: Show) -> Finding:
@@ -296,6 +298,17 @@ def _quarantined(connection: Connection, tenant_id: str | None, after: int) -> l
     arguments = {"tenant_id": tenant_id, "after": after, "limit": BATCH_QUARANTINED}
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_QUARANTINE, arguments).fetchall()
+
+
+def _erasures(pool: ConnectionPool, path: Path) -> Finding:
+    with pool.connection() as connection:
+        missing = erasure.not_in_force(connection, path)
+    if missing:
+        named = _some([f"{one.erasure_id} of {one.tenant_id}" for one in missing])
+        reason = f"this database does not know of {named}; run `pipelines erase --repeat`"
+        return Finding("erasures", passed=False, detail=reason)
+    recorded = sum(1 for _ in erasure.recorded(path))
+    return Finding("erasures", passed=True, detail=f"{recorded:,} erasures are in force")
 
 
 def _some(texts: list[str]) -> str:

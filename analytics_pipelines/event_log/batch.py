@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from psycopg import errors
 
@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from analytics_pipelines.event_log.personal import PersonalFields
     from analytics_pipelines.event_log.vault import Vault
 
+    Item = TypeVar("Item")
     Seal = Callable[[Sequence[PersonalEvent]], list[str | Refusal]]
 
 CHUNK_EVENTS = 20_000
 CHUNK_CHARACTERS = 32_000_000
+OTHER_CHARACTERS = 8
+"""What a value weighs beside its text: many numbers are long, too."""
 ATTEMPTS = 5
 COPY_LINES = 1_000
 
@@ -127,19 +130,48 @@ class Prepared:
 
 def chunks(events: Iterable[NewEvent | Malformed]) -> Iterator[list[NewEvent | Malformed]]:
     """Cut a stream of events into chunks that fit a transaction and bounded memory."""
-    chunk: list[NewEvent | Malformed] = []
+    return cut(events, _weight_of_event, CHUNK_EVENTS)
+
+
+def _weight_of_event(event: NewEvent | Malformed) -> int:
+    if isinstance(event, Malformed):
+        return len(event.content)
+    return len(event.raw or "") + weight(event.data)
+
+
+def cut(items: Iterable[Item], weigh: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """Cut items into chunks of bounded memory: of so many items at most, and fewer where they weigh much."""
+    chunk: list[Item] = []
     characters = 0
-    for event in events:
-        chunk.append(event)
-        if isinstance(event, Malformed):
-            characters += len(event.content)
-        else:
-            characters += len(event.raw or "") + (len(event.data) if isinstance(event.data, str) else 0)
-        if len(chunk) >= CHUNK_EVENTS or characters >= CHUNK_CHARACTERS:
+    for item in items:
+        chunk.append(item)
+        characters += weigh(item)
+        if len(chunk) >= most or characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+def weight(value: object) -> int:
+    """Return about how many characters a value holds, without writing it down; a very large one is not read to its end.
+
+    Args:
+        value: a payload, or what a row holds.
+    """
+    if isinstance(value, str):
+        return len(value)
+    characters, waiting = 0, [value]
+    while waiting and characters < CHUNK_CHARACTERS:
+        item = waiting.pop()
+        if isinstance(item, (str, bytes)):
+            characters += len(item)
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, (list, tuple)):
+            waiting += item
+        characters += OTHER_CHARACTERS
+    return characters
 
 
 def prepare(chunk: list[NewEvent | Malformed], seal: Seal, catalog: Catalog = BUILT_IN) -> Prepared:
@@ -238,7 +270,8 @@ def _write(connection: Connection, vault: Vault, tenant_id: str, prepared: Prepa
                 _QUARANTINE,
                 [[*texts, content, digest] for (texts, _, digest), content in zip(rows, contents, strict=True)],
             )
-    return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined))
+    erased = sum(reason.kind == "erased" for _, reason in prepared.refused)
+    return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined), erased)
 
 
 def write(cursor: Cursor, tenant_id: str, staged: list[Staged]) -> tuple[list[NewEvent], list[NewEvent]]:

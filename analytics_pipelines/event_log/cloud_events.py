@@ -147,7 +147,7 @@ def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"time: {text[:100]!r} is no RFC 3339 time such as 2017-06-01T12:00:00Z") from None
+        raise ValueError("time: an RFC 3339 time such as 2017-06-01T12:00:00Z is needed") from None
 
 
 def _integer(name: str, value: object) -> int:

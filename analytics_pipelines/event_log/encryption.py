@@ -83,6 +83,10 @@ def printable(value: object) -> dict[str, bool]:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+class MasterKeyError(PipelinesError):
+    """The master key is missing, cannot be read, or is another one: nothing is wrong with what was sent."""
+
+
 class TamperedError(Exception):
     """What was opened is not what was sealed, or was sealed under another key or at another place."""
 
@@ -168,18 +172,18 @@ class MasterKeys:
         """Return a subject's key.
 
         Raises:
-            PipelinesError: the master key of that version is missing or is another one.
+            MasterKeyError: the master key of that version is missing or is another one.
         """
         cipher = self._ciphers.get(version)
         if cipher is None:
-            raise PipelinesError(
+            raise MasterKeyError(
                 f"personal data are under master key version {version}, which is not configured; add it to "
                 "PIPELINES_MASTER_KEY or to the key file"
             )
         try:
             return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], owner.encode())
         except InvalidTag:
-            raise PipelinesError(
+            raise MasterKeyError(
                 f"master key version {version} does not open this database's keys; put back the one it was made with"
             ) from None
 
@@ -188,7 +192,7 @@ def parse_master_keys(text: str, where: str) -> MasterKeys:
     """Read master keys: `[version:]base64` of 32 bytes each, apart by commas or white space; version 1 unless given.
 
     Raises:
-        PipelinesError: it is something else. The line shows nothing of the text.
+        MasterKeyError: it is something else. The line shows nothing of the text.
     """
     keys: dict[int, bytes] = {}
     for item in text.replace(",", " ").split():
@@ -198,13 +202,13 @@ def parse_master_keys(text: str, where: str) -> MasterKeys:
         except ValueError:
             number, key = 0, b""
         if len(key) != KEY_BYTES or not 1 <= number < 2**15 or number in keys:
-            raise PipelinesError(
+            raise MasterKeyError(
                 f"{where}: not a master key; give base64 of 32 bytes, such as `openssl rand -base64 32` prints, or "
                 "several as 2:<base64>,1:<base64>"
             )
         keys[number] = key
     if not keys:
-        raise PipelinesError(f"{where}: holds no master key; give base64 of 32 bytes")
+        raise MasterKeyError(f"{where}: holds no master key; give base64 of 32 bytes")
     return MasterKeys(keys)
 
 
@@ -212,7 +216,7 @@ def load_master_keys(settings: Settings) -> MasterKeys | None:
     """Return the master keys of the environment or, without one there, of the key file; None where neither is.
 
     Raises:
-        PipelinesError: there is something else, or the file cannot be read.
+        MasterKeyError: there is something else, or the file cannot be read.
     """
     if settings.master_key is not None:
         return parse_master_keys(settings.master_key.get_secret_value(), "PIPELINES_MASTER_KEY")
@@ -222,7 +226,7 @@ def load_master_keys(settings: Settings) -> MasterKeys | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise PipelinesError(
+        raise MasterKeyError(
             f"{path}: the master key cannot be read ({type(error).__name__}); correct the file"
         ) from None
 

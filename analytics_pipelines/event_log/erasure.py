@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.catalog import load_catalog
 from analytics_pipelines.event_log.copies import Named, forget_files
 from analytics_pipelines.event_log.encryption import load_master_keys, new_master_key
 from analytics_pipelines.event_log.event import NewEvent
-from analytics_pipelines.event_log.personal import KINDS, PERSONAL
 from analytics_pipelines.event_log.store import EventStore
 from analytics_pipelines.event_log.validation import require_tenant
 from analytics_pipelines.event_log.vault import Vault
 from analytics_pipelines.local.files import OWNER_ONLY, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from psycopg import Connection
@@ -49,10 +49,14 @@ _WRAPPED = """
     select tenant_id, subject, wrapped_key, key_version from vault.subject_keys
     where (tenant_id, subject) > (%s, %s) and erased_at is null order by tenant_id, subject limit %s
 """
-_IS_ERASED = """
-    select exists (select from vault.subject_keys where tenant_id = %(tenant)s and subject = %(subject)s
-        and erased_at is not null)
-    and exists (select from vault.erasures where tenant_id = %(tenant)s and erasure_id = %(id)s)
+_NOT_IN_FORCE = """
+    select asked.erasure_id from unnest(%s::text[], %s::text[], %s::text[]) as asked (tenant_id, subject, erasure_id)
+    where not exists (
+            select from vault.subject_keys as k
+            where k.tenant_id = asked.tenant_id and k.subject = asked.subject and k.erased_at is not null)
+        or not exists (
+            select from vault.erasures as e
+            where e.tenant_id = asked.tenant_id and e.erasure_id = asked.erasure_id)
 """
 _NEW_KEYS = "insert into vault.master_keys (version, fingerprint) values (%s, %s) on conflict do nothing"
 
@@ -81,34 +85,50 @@ def erase(pool: ConnectionPool, settings: Settings, tenant_id: str, name: str) -
     """
     require_tenant(tenant_id)
     with pool.connection() as connection:
-        subject = resolve(connection, tenant_id, name)
+        subject = resolve(connection, tenant_id, name, _kinds(settings))
         _vault(settings).required_keys(connection)  # fails now rather than half-way
     erasure = Erasure(str(uuid.uuid4()), tenant_id, subject, datetime.now(UTC).isoformat(timespec="seconds"))
     # First of all: whatever happens from here on, it is done again by `repeat`.
-    _record(record_file(settings), erasure)
+    _record(record_file(settings.home), erasure)
     return _carry_out(pool, settings, erasure, repeated=False)
 
 
 def repeat(pool: ConnectionPool, settings: Settings) -> list[dict[str, Any]]:
     """Erase again whom this database does not know to be erased, as after a restore, and return the certificates."""
-    certificates: list[dict[str, Any]] = []
-    for erasure in recorded(record_file(settings)):
-        asked = {"tenant": erasure.tenant_id, "subject": erasure.subject, "id": erasure.erasure_id}
-        with pool.connection() as connection:
-            row = connection.execute(_IS_ERASED, asked).fetchone()
-        if row is None or not row[0]:
-            certificates.append(_carry_out(pool, settings, erasure, repeated=True))
-    return certificates
+    with pool.connection() as connection:
+        missing = not_in_force(connection, record_file(settings.home))
+    return [_carry_out(pool, settings, erasure, repeated=True) for erasure in missing]
 
 
-def resolve(connection: Connection, tenant_id: str, name: str) -> str:
+def not_in_force(connection: Connection, path: Path) -> list[Erasure]:
+    """Return the recorded erasures that this database does not know of: whom they are about can be read again.
+
+    Raises:
+        PipelinesError: a line of the record cannot be read.
+    """
+    asked = list(recorded(path))
+    rows = connection.execute(
+        _NOT_IN_FORCE,
+        [[one.tenant_id for one in asked], [one.subject for one in asked], [one.erasure_id for one in asked]],
+    ).fetchall()
+    missing = {erasure_id for (erasure_id,) in rows}
+    return [one for one in asked if one.erasure_id in missing]
+
+
+def resolve(connection: Connection, tenant_id: str, name: str, kinds: Collection[str]) -> str:
     """Return the one subject that a name means.
+
+    Args:
+        connection: a runtime session.
+        tenant_id: whose subject.
+        name: `lead-42`, or `42`.
+        kinds: what subjects can be: a lead, a customer.
 
     Raises:
         PipelinesError: several are meant, or nobody is known by that name and it does not say of which kind.
     """
-    is_full = any(name.startswith(f"{kind}-") and len(name) > len(kind) + 1 for kind in KINDS)
-    candidates = [*([name] if is_full else []), *(f"{kind}-{name}" for kind in sorted(KINDS))]
+    is_full = any(name.startswith(f"{kind}-") and len(name) > len(kind) + 1 for kind in kinds)
+    candidates = [*([name] if is_full else []), *(f"{kind}-{name}" for kind in sorted(kinds))]
     rows = connection.execute(
         "select subject from vault.subject_keys where tenant_id = %s and subject = any (%s) order by subject",
         [tenant_id, candidates],
@@ -118,12 +138,10 @@ def resolve(connection: Connection, tenant_id: str, name: str) -> str:
         return name
     if len(known) == 1 and not is_full:
         return known[0]
-    if known and name not in known:
+    if known:
         raise PipelinesError(f"{name} of {tenant_id} may be {' or '.join(known)}; name the one to erase")
-    if not is_full:
-        kinds = ", ".join(f"{kind}-{name}" for kind in sorted(KINDS))
-        raise PipelinesError(f"nobody of {tenant_id} with personal data is called {name}; say who: {kinds}")
-    raise PipelinesError(f"{name} of {tenant_id} may be {' or '.join(known)}; name the one to erase")
+    choice = ", ".join(f"{kind}-{name}" for kind in sorted(kinds))
+    raise PipelinesError(f"nobody of {tenant_id} with personal data is called {name}; say who: {choice}")
 
 
 def rotate(pool: ConnectionPool, settings: Settings) -> tuple[int, int]:
@@ -162,9 +180,9 @@ def rotate(pool: ConnectionPool, settings: Settings) -> tuple[int, int]:
     return keys.newest, rewrapped
 
 
-def record_file(settings: Settings) -> Path:
-    """Name the file outside the database that remembers every erasure."""
-    return settings.home / "audit" / "erasures.jsonl"
+def record_file(home: Path) -> Path:
+    """Name the file outside the database, in the state folder, that remembers every erasure."""
+    return home / "audit" / "erasures.jsonl"
 
 
 def recorded(path: Path) -> Iterator[Erasure]:
@@ -186,20 +204,23 @@ def recorded(path: Path) -> Iterator[Erasure]:
 
 def _carry_out(pool: ConnectionPool, settings: Settings, erasure: Erasure, *, repeated: bool) -> dict[str, Any]:
     tenant_id, subject = erasure.tenant_id, erasure.subject
-    kind, _, identifier = subject.partition("-")
-    fields = sorted({personal.subject_field for personal in PERSONAL.values() if personal.kind == kind})
-    named = Named(subject, identifier, frozenset(fields))
+    catalog = load_catalog(settings.schemas)
+    kinds = [declared.kind for declared in catalog.personal.values() if subject.startswith(f"{declared.kind}-")]
+    kind = max(kinds, key=len, default=subject.partition("-")[0])
+    types: dict[str, set[str]] = {}
+    for (event_type, _), declared in catalog.personal.items():
+        if declared.kind == kind:
+            types.setdefault(declared.subject_field, set()).add(event_type)
+    named = Named(subject, subject.removeprefix(f"{kind}-"), frozenset(types))
     files = forget_files(settings.landing / tenant_id, named)
     vault = _vault(settings)
     event_id = str(uuid.uuid4()) if repeated else erasure.erasure_id
     with pool.connection() as connection, connection.transaction():
         affected: dict[str, int] = {}
-        for field in fields:
-            types = sorted(
-                {event_type for (event_type, _), declared in PERSONAL.items() if declared.subject_field == field}
-            )
-            asked = {"tenant_id": tenant_id, "types": types, "field": field, "identifier": identifier}
-            affected |= dict(connection.execute(_AFFECTED, asked).fetchall())
+        for field, names in sorted(types.items()):
+            asked = {"tenant_id": tenant_id, "types": sorted(names), "field": field, "identifier": named.identifier}
+            for event_type, events in connection.execute(_AFFECTED, asked).fetchall():
+                affected[event_type] = affected.get(event_type, 0) + events
         row = connection.execute(
             "select key_destroyed, profile_deleted, session_user from vault.erase_subject(%s, %s)", [tenant_id, subject]
         ).fetchone()
@@ -219,17 +240,21 @@ def _carry_out(pool: ConnectionPool, settings: Settings, erasure: Erasure, *, re
             "files": files,
         }
         told = _event(connection, erasure, event_id)
-        EventStore(pool, vault=vault).append(tenant_id, told.stream_id, [told], connection=connection)
+        EventStore(pool, catalog, vault).append(tenant_id, told.stream_id, [told], connection=connection)
         connection.execute(
             "insert into vault.erasures (tenant_id, erasure_id, subject, certificate) values (%s, %s, %s, %s)",
             [tenant_id, erasure.erasure_id, subject, Jsonb(certificate)],
         )
     # What was being read or refused while the key was still there is committed by now, or will be refused.
     again = forget_files(settings.landing / tenant_id, named)
-    certificate["files"] = {what: [*paths, *again.get(what, [])] for what, paths in files.items()}
+    certificate["files"] = {what: list(dict.fromkeys([*paths, *again[what]])) for what, paths in files.items()}
     with pool.connection() as connection, connection.transaction():
         certificate["quarantine_scrubbed"] += _scrub(connection, vault, tenant_id, named)
     return certificate
+
+
+def _kinds(settings: Settings) -> set[str]:
+    return {declared.kind for declared in load_catalog(settings.schemas).personal.values()}
 
 
 def _vault(settings: Settings) -> Vault:

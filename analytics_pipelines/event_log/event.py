@@ -84,8 +84,7 @@ class Event(_Row):
 
     Attributes:
         data_json: the payload as JSON text, every digit kept.
-        data: the payload, decoded when it is first asked for. Numbers with a fraction are `Decimal`, and so are whole
-            numbers of more than 4,300 digits, which Python does not read as integers.
+        data: the payload, decoded when it is first asked for. Numbers with a fraction are `Decimal`.
     """
 
     @cached_property
@@ -100,22 +99,10 @@ _NEEDS_CARE = re.compile(r"\d\.\d|\d{19}")
 
 def decode(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Decode JSON as Postgres writes it; every number keeps its value."""
-    if _NEEDS_CARE.search(text) is None:
-        return orjson.loads(text)
-    try:
-        return _exact(text)
-    except ValueError:
-        return json.loads(text, parse_float=Decimal, parse_int=_whole)
+    return orjson.loads(text) if _NEEDS_CARE.search(text) is None else _exact(text)
 
 
 _exact = json.JSONDecoder(parse_float=Decimal).decode
-
-
-def _whole(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= _MOST_DIGITS else Decimal(digits)
-
-
-_MOST_DIGITS = 4_300
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +122,19 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch: accepted + duplicates + quarantined == sent."""
+    """What became of a batch: accepted + duplicates + quarantined == sent.
+
+    Attributes:
+        accepted: how many are new in the log.
+        duplicates: how many it had.
+        quarantined: how many were refused.
+        erased: how many of these because their person was erased.
+    """
 
     accepted: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    erased: int = 0
 
     @property
     def sent(self) -> int:
@@ -152,4 +147,5 @@ class BatchResult:
             self.accepted + other.accepted,
             self.duplicates + other.duplicates,
             self.quarantined + other.quarantined,
+            self.erased + other.erased,
         )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.catalog import Catalog, configured_catalog
 from analytics_pipelines.event_log.encryption import Encrypted, Erased
-from analytics_pipelines.event_log.personal import PERSONAL, PERSONAL_TYPES
 from analytics_pipelines.event_log.store import EventStore
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.event_log.event import Event
+    from analytics_pipelines.event_log.personal import PersonalFields
 
 BATCH = 5_000
 _WRITE = """
@@ -30,13 +31,16 @@ _WRITE = """
 """
 
 
-def refresh_profiles(pool: ConnectionPool, connection: Connection, up_to: int) -> dict[str, int]:
+def refresh_profiles(
+    pool: ConnectionPool, connection: Connection, up_to: int, catalog: Catalog | None = None
+) -> dict[str, int]:
     """Take what is new in the log into the profiles, and return how many each tenant has.
 
     Args:
         pool: sessions to read the log with.
         connection: the transaction to write in.
         up_to: the position to fill to.
+        catalog: which types tell of people; that of the settings unless given.
 
     Raises:
         PipelinesError: the master key is not the right one.
@@ -44,9 +48,11 @@ def refresh_profiles(pool: ConnectionPool, connection: Connection, up_to: int) -
     row = connection.execute("select position from vault.profiled").fetchone()
     newest: dict[tuple[str, str, str], tuple[tuple[Any, ...], Any]] = {}
     after = 0 if row is None else row[0]
-    for event in EventStore(pool).read(after=after, up_to=up_to, event_types=sorted(PERSONAL_TYPES)):
+    personal = (catalog or configured_catalog()).personal
+    types = sorted({event_type for event_type, _ in personal})
+    for event in EventStore(pool).read(after=after, up_to=up_to, event_types=types):
         order = (event.occurred_at, event.sequence, event.event_id, event.source)
-        for subject, field, value in _values(event):
+        for subject, field, value in _values(event, personal.get((event.event_type, event.schema_version))):
             key = (event.tenant_id, subject, field)
             if key not in newest or newest[key][0] < order:
                 newest[key] = (order, value)
@@ -57,8 +63,7 @@ def refresh_profiles(pool: ConnectionPool, connection: Connection, up_to: int) -
     return dict(connection.execute("select tenant_id, people from vault.people()").fetchall())
 
 
-def _values(event: Event) -> Iterator[tuple[str, str, Any]]:
-    declared = PERSONAL.get((event.event_type, event.schema_version))
+def _values(event: Event, declared: PersonalFields | None) -> Iterator[tuple[str, str, Any]]:
     subject = declared and declared.subject(event.data)
     if declared is None or subject is None:
         return

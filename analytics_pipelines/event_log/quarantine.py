@@ -304,6 +304,9 @@ def _write(connection: Connection, tenant_id: str, waiting: list[_Waiting]) -> l
 
 
 def _mark(connection: Connection, tenant_id: str, redriven: list[_Redriven]) -> list[_Redriven]:
+    erased = [one.quarantine_id for one in redriven if one.refusal is not None and one.refusal.kind == "erased"]
+    if erased:
+        connection.execute("select vault.scrub_quarantine(%s, %s)", [tenant_id, erased])
     connection.execute(
         "select event_log.mark_redriven(%s, %s::bigint[], %s::text[], %s::text[], %s::text[])",
         [

@@ -21,12 +21,12 @@ from analytics_pipelines.event_log import reading, statistics
 from analytics_pipelines.event_log.batch import REFUSED_BY_POSTGRES, append_prepared, chunks, prepare, read_personal
 from analytics_pipelines.event_log.bell import ring
 from analytics_pipelines.event_log.catalog import Catalog, configured_catalog
+from analytics_pipelines.event_log.durable import DurableSubscription
 from analytics_pipelines.event_log.event import BatchResult, Event, Malformed, NewEvent
 from analytics_pipelines.event_log.reading import Selection
 from analytics_pipelines.event_log.subscriptions import (
     BUFFER_EVENTS,
     POLL_SECONDS,
-    DurableSubscription,
     Subscription,
     WhenFull,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,11 @@ AHEAD = timedelta(days=1)
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 # Reactions to an event are ordered after it by the next sequence numbers.
 MOST_SEQUENCE = 2**62
-MOST_EXPONENT = 10_000
-_LONG_EXPONENT = re.compile(r"[0-9][eE][+-]?[0-9]{4,}")
+MOST_DIGITS = 4_300
+"""Of a number written out, as Postgres writes it: Python reads no whole number of more."""
+# A number of more has an exponent of three digits, or at least so many digits without it.
+_LONG_EXPONENT = re.compile(r"[0-9][eE][+-]?[0-9]{3,}+[\s,}\]]")
+_LONG_MANTISSA = re.compile(r"(?<![0-9.])[0-9.]{2000}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _UNSTORABLE = re.compile(r"\\u0000|\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
@@ -56,20 +59,35 @@ def json_text(data: Mapping[str, Any] | str) -> str:
     """Return a payload as JSON text; decimals keep every digit.
 
     Raises:
-        ValueError: it holds what JSON cannot: half a surrogate pair, an object, too deep nesting.
+        ValueError: it holds what JSON cannot: NaN, half a surrogate pair, an object, too deep nesting.
     """
     if isinstance(data, str):
         return data
     try:
-        return orjson.dumps(data, default=_number).decode()
+        text = orjson.dumps(data, default=_number).decode()
     except TypeError as error:
-        raise ValueError(f"data: {error}") from None
+        raise ValueError(f"data: {error.__cause__ or error}") from None
+    if "null" in text:  # which orjson also writes for NaN, without a word
+        try:
+            _WITHOUT_NAN.encode(data)
+        except ValueError:
+            raise ValueError(f"data: {_NOT_FINITE}") from None
+    return text
 
 
 def _number(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal) and value.is_finite():
         return orjson.Fragment(str(value))  # with its exponent: 1E+999999999 written out would be a gigabyte
-    raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
+    raise TypeError(_NOT_FINITE if isinstance(value, Decimal) else f"a {type(value).__name__} is no JSON value")
+
+
+def _inside(value: object) -> object:
+    """Return what orjson reads of a value that Python's own writer does not know."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else None
+
+
+_NOT_FINITE = "NaN or Infinity is no JSON value"
+_WITHOUT_NAN = json.JSONEncoder(allow_nan=False, check_circular=False, default=_inside)
 
 
 def require_tenant(tenant_id: str) -> None:
@@ -122,11 +140,11 @@ def _unreadable(data: str) -> Refusal | None:
     """Refuse what could be stored and then stop every reader: a forged seal, and a number of endless digits."""
     if (SEALED in data or "\\u" in data) and SEALED in _words_of_objects(data):
         return Refusal("invalid", f"data: {SEALED} is the log's own word; send the value itself")
-    if _LONG_EXPONENT.search(data):
+    if _LONG_EXPONENT.search(data) or (len(data) > MOST_DIGITS // 3 and _LONG_MANTISSA.search(data)):
         try:
-            json.loads(data, parse_float=_written_out, parse_int=str)
-        except OverflowError as error:
-            return Refusal("invalid", f"data: the number {error.args[0][:30]} has more than {MOST_EXPONENT} digits")
+            json.loads(data, parse_float=_written_out, parse_int=_written_out)
+        except ArithmeticError:
+            return Refusal("invalid", f"data: a number has more than {MOST_DIGITS:,} digits, written out")
     return None
 
 
@@ -136,12 +154,15 @@ def _words_of_objects(data: str) -> set[str]:
     return {key for value in values if isinstance(value, dict) for key in value}
 
 
-def _written_out(number: str) -> str:
+def _written_out(number: str) -> None:
     # Postgres writes numbers without exponents: a few bytes sent would be a gigabyte read.
-    _, _, exponent = number.lower().partition("e")
-    if exponent and (len(exponent) > len(str(MOST_EXPONENT)) + 2 or abs(int(exponent)) > MOST_EXPONENT):
-        raise OverflowError(number)
-    return number
+    if len(number) > MOST_DIGITS + len("-.e+999"):
+        raise OverflowError
+    _, digits, exponent = Decimal(number).as_tuple()
+    assert isinstance(exponent, int)
+    before_point, after_point = max(len(digits) + exponent, 1), max(-exponent, 0)
+    if before_point + after_point > MOST_DIGITS:
+        raise OverflowError
 
 
 def _may_repeat_a_key(data: str, read: int) -> bool:

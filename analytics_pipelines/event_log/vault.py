@@ -18,6 +18,7 @@ from analytics_pipelines.event_log.encryption import (
     KEY_BYTES,
     SEALED,
     Encrypted,
+    MasterKeyError,
     MasterKeys,
     SubjectKey,
     TamperedError,
@@ -49,6 +50,12 @@ _MAKE = """
         as made (tenant_id, subject, wrapped_key)
     order by tenant_id collate "C", subject collate "C"
     on conflict (tenant_id, subject) do nothing
+"""
+# What this transaction wrote itself may yet be rolled back; its rows, also those of a savepoint, are no older than it.
+_KNOWN_MASTER_KEYS = """
+    select version, fingerprint,
+        pg_current_xact_id_if_assigned() is null or age(xmin) > age(pg_current_xact_id_if_assigned()::xid)
+    from vault.master_keys
 """
 _REMEMBER_MASTER_KEY = "insert into vault.master_keys (version, fingerprint) values (%s, %s) on conflict do nothing"
 
@@ -101,7 +108,7 @@ class Vault:
         Keys that are missing are made, in the connection's transaction.
 
         Raises:
-            PipelinesError: there are personal values and no master key, or not the right one.
+            MasterKeyError: there are personal values and no master key, or not the right one.
         """
         owners = {(tenant_id, event.subject) for event in events if event.subject is not None}
         needed = {
@@ -154,7 +161,7 @@ class Vault:
         """Seal bytes for a tenant's quarantine; empty ones stay empty.
 
         Raises:
-            PipelinesError: there is no master key, or not the right one.
+            MasterKeyError: there is no master key, or not the right one.
         """
         if not any(contents):
             return list(contents)
@@ -188,25 +195,27 @@ class Vault:
         """Return the master keys, found to be those of this database.
 
         Raises:
-            PipelinesError: there are none, or they are other ones.
+            MasterKeyError: there are none, or they are other ones.
         """
         keys = self.keys
         if keys is None:
-            raise PipelinesError(
+            raise MasterKeyError(
                 "no master key is configured, and personal data and refused events are kept encrypted; set "
                 "PIPELINES_MASTER_KEY to what `openssl rand -base64 32` prints, or run `pipelines up`, which makes one"
             )
         if not self._is_checked:
-            known: dict[int, bytes] = dict(
-                connection.execute("select version, fingerprint from vault.master_keys").fetchall()
-            )
+            known = {
+                version: (fingerprint, is_committed)
+                for version, fingerprint, is_committed in connection.execute(_KNOWN_MASTER_KEYS).fetchall()
+            }
             for version, fingerprint in keys.fingerprints.items():
-                if known.get(version, fingerprint) != fingerprint:
-                    raise PipelinesError(
+                if version in known and known[version][0] != fingerprint:
+                    raise MasterKeyError(
                         f"master key version {version} is not the one this database's keys are wrapped by; put back "
                         "that one, or give the new one a higher version: 2:<base64>,1:<base64>"
                     )
-            self._is_checked = keys.newest in known  # until then another process may bring another one
+            # Until it is committed another process may bring another one.
+            self._is_checked = keys.newest in known and known[keys.newest][1]
         return keys
 
     def _find(self, connection: Connection, owners: Iterable[Owner]) -> dict[Owner, tuple[bytes, int] | None]:
@@ -238,7 +247,7 @@ class Vault:
 
     def _unwrap(self, owner: Owner, wrapped: bytes, version: int) -> SubjectKey:
         if self.keys is None:
-            raise PipelinesError("no master key is configured; set PIPELINES_MASTER_KEY, or run `pipelines up`")
+            raise MasterKeyError("no master key is configured; set PIPELINES_MASTER_KEY, or run `pipelines up`")
         return SubjectKey(self.keys.unwrap(wrapped, version, _owner(owner)))
 
     def _sealed(

@@ -31,14 +31,14 @@ STANDARD_INPUT = Path("-")
     "--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML: how rows become events."
 )
 @click.option("--dry-run", is_flag=True, help="Read the first rows, say what would become of them, write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Append files of events to the log.
 
     CloudEvents are read from JSON (.json: one or an array; .jsonl, .ndjson: one a line); plain JSON, .csv, .tsv and
     .parquet with --mapping, which --dry-run proposes. Each also as .gz or .zst; `-` reads JSON Lines of CloudEvents
     from standard input. What was sent before changes nothing. What is refused is kept in event_log.quarantine with the
-    reason, and is no failure of the command.
+    reason, and is no failure of the command. With --dry-run --json, several files give an array of objects.
     """
     if mapping is not None and STANDARD_INPUT in paths:
         raise click.UsageError("standard input is read as CloudEvents; give a file where a mapping is needed")
@@ -110,14 +110,15 @@ def _dry_run(paths: tuple[Path, ...], mapping: Path | None, *, as_json: bool) ->
     from analytics_pipelines.ingestion.mapping import load_mappings
     from analytics_pipelines.ingestion.proposal import dry_run
 
+    if STANDARD_INPUT in paths:
+        raise PipelinesError("-: standard input can be read only once; give a file to --dry-run")
     mappings = [] if mapping is None else load_mappings(mapping)
-    for path in paths:
-        if path == STANDARD_INPUT:
-            raise PipelinesError("-: standard input can be read only once; give a file to --dry-run")
-        done = dry_run(path, mappings)
-        if as_json:
-            click.echo(json.dumps({"path": str(path), **vars(done)}))
-            continue
+    tried = ((path, dry_run(path, mappings)) for path in paths)
+    if as_json:
+        found = [{"path": str(path), **vars(done)} for path, done in tried]
+        click.echo(json.dumps(found if len(found) > 1 else found[0]))
+        return
+    for path, done in tried:
         if done.proposed is not None:
             click.echo(f"# a mapping for {path.name}: correct it, above all event_type, and give it with --mapping")
             click.echo(done.proposed)

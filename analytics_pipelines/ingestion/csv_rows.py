@@ -106,7 +106,7 @@ def _names(fields: list[str], wrong: str | None, origin: str) -> list[str]:
     if wrong is None and not all(names):
         wrong = "a column has no name"
     if wrong is None and len(set(names)) < len(names):
-        wrong = f"the column {next(name for name in names if names.count(name) > 1)!r} comes twice"
+        wrong = f"two of the {len(names)} columns have the same name"
     if wrong is not None:
         raise PipelinesError(
             f"{origin}: {wrong}; correct the first row, or name the columns in the mapping (csv.columns)"

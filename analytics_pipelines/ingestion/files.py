@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
     from analytics_pipelines.event_log import BatchResult, Malformed, NewEvent
 
-__all__ = ["SUFFIXES", "FileChangedError", "ingest_file", "parse_event", "read_events", "read_rows"]
+BROKEN = (OSError, EOFError, zlib.error)
+"""What readers raise of a file that is damaged, was cut off, or cannot be opened."""
+
+__all__ = ["BROKEN", "SUFFIXES", "FileChangedError", "ingest_file", "parse_event", "read_events", "read_rows"]
 
 
 class FileChangedError(PipelinesError):
@@ -70,7 +73,7 @@ def ingest_file(
         # The same file through another mapping is other events.
         known_as = digest if mapping is None else hashlib.sha256(digest.encode() + mapping.read_bytes()).hexdigest()
         return append_once(pool, tenant_id, known_as, path.name, _unchanged(path, digest, mappings), show)
-    except (OSError, EOFError, zlib.error) as error:
+    except BROKEN as error:
         raise cannot_be_read(path, error) from None
 
 

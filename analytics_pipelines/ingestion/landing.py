@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult
+from analytics_pipelines.event_log.encryption import MasterKeyError
 from analytics_pipelines.ingestion.files import FileChangedError, ingest_file
 from analytics_pipelines.ingestion.formats import NEEDS_MAPPING, SUFFIXES, kind_of
 
@@ -85,14 +86,21 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
-    """Ingest every file that waits and move it out of the way; a file that fails does not stop the others."""
+    """Ingest every file that waits and move it out of the way; a file that fails does not stop the others.
+
+    Raises:
+        MasterKeyError: a file needs the master key, and it is missing or another one; such files stay where they are.
+    """
     landed = Landed(ignored=ignored(folder))
+    locked: MasterKeyError | None = None
     for tenant_id, path in waiting(folder):
         written_at = _written_at(path)
         try:
             result = ingest_file(pool, tenant_id, path, _mapping_of(path))
         except FileChangedError:
             continue  # still being written: it is looked at again, and what was taken already is known by then
+        except MasterKeyError as error:
+            locked = error
         except PipelinesError as error:
             if not path.exists():
                 continue  # another run took it
@@ -105,22 +113,13 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
             landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
             if _written_at(path) != written_at:
                 continue  # it is another file by now, and is looked at again
-            if _names_an_erased_person(pool, tenant_id, path):
-                path.unlink(missing_ok=True)  # the log has the events of the others
+            if result.erased:  # no readable copy is kept; the log has the events of the others
+                path.unlink(missing_ok=True)
             else:
                 _move(path, "done")
+    if locked is not None:
+        raise locked
     return landed
-
-
-def _names_an_erased_person(pool: ConnectionPool, tenant_id: str, path: Path) -> bool:
-    """Tell whether an event of this file was refused because its person was erased: then no readable copy is kept."""
-    with pool.connection() as connection:
-        row = connection.execute(
-            "select exists (select from event_log.quarantine"
-            " where tenant_id = %s and kind = 'erased' and starts_with(origin, %s))",
-            [tenant_id, f"{path.name}:"],
-        ).fetchone()
-    return row is not None and row[0]
 
 
 def _written_at(path: Path) -> float:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import Malformed, NewEvent
-from analytics_pipelines.ingestion.values import EPOCHS, Type, convert, is_missing, moment, text
+from analytics_pipelines.ingestion.values import EPOCHS, Type, convert, describe, is_missing, moment, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -225,12 +225,11 @@ class Mapper:
         Raises:
             PipelinesError: a column is named that the file does not have.
         """
-        missing = [(column, part) for column, part in self._columns.items() if column not in row.values]
-        if every and missing:
-            column, part = missing[0]
+        missing = [f"{column!r} for {part}" for column, part in self._columns.items() if column not in row.values]
+        if every and missing:  # what it has instead is not said: without a header that would be its first row
             raise PipelinesError(
-                f"{row.origin}: there is no column {column!r}, which the mapping names for {part}; the columns are "
-                f"{', '.join(row.values)}; correct the mapping"
+                f"{row.origin}: among its {len(row.values)} columns there is no {', '.join(missing)}; correct the "
+                "mapping, or name the columns in it where the first row does not (csv.columns)"
             )
 
     def event(self, row: Row) -> NewEvent | Malformed | None:
@@ -289,7 +288,7 @@ class Mapper:
             return chosen
         value = text(_present(values, chosen.column))
         if value not in chosen.values:
-            raise ValueError(f"the mapping names no type for {value[:60]!r} in column {chosen.column}")
+            raise ValueError(f"column {chosen.column} has {describe(value)} for which the mapping names no type")
         return chosen.values[value]
 
 

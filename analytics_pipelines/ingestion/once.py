@@ -34,7 +34,8 @@ def append_once(  # noqa: PLR0913, PLR0917 - a source is known by name and diges
 ) -> BatchResult:
     """Append the events of a source, and remember the source by its digest.
 
-    A source that was ingested to its end before is not read: all its accepted events count as duplicates.
+    A source that was ingested to its end before is not read: all its accepted events count as duplicates. One that
+    names an erased person is read each time, so that every copy of it is found to do so.
 
     Raises:
         LostEventError: accepted + duplicates + quarantined is not what was sent.
@@ -43,6 +44,8 @@ def append_once(  # noqa: PLR0913, PLR0917 - a source is known by name and diges
     if known is not None:
         return BatchResult(0, known.accepted + known.duplicates, known.quarantined)
     result = append_counted(pool, tenant_id, events, name, show)
+    if result.erased:
+        return result
     with pool.connection() as connection:
         connection.execute(
             "insert into event_log.files (tenant_id, digest, name, accepted, duplicates, quarantined) "
@@ -84,10 +87,15 @@ def append_counted(
 
 
 def remembered(pool: ConnectionPool, tenant_id: str, digest: str) -> BatchResult | None:
-    """Return what became of a source that was ingested to its end, or None."""
+    """Return what became of a source that was ingested to its end since the tenant's last erasure, or None."""
     with pool.connection() as connection:
         row = connection.execute(
-            "select accepted, duplicates, quarantined from event_log.files where tenant_id = %s and digest = %s",
+            """
+            select accepted, duplicates, quarantined from event_log.files as file
+            where tenant_id = %s and digest = %s and not exists (
+                select from vault.erasures
+                where tenant_id = file.tenant_id and erased_at >= file.ingested_at)
+            """,
             [tenant_id, digest],
         ).fetchone()
     return None if row is None else BatchResult(*row)

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 from analytics_pipelines.connections import CONNECT_SECONDS, address
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult
+from analytics_pipelines.event_log.batch import cut, weight
 from analytics_pipelines.event_log.validation import require_tenant
 from analytics_pipelines.ingestion.formats import Row
 from analytics_pipelines.ingestion.mapping import load_mappings, map_rows
@@ -30,11 +32,18 @@ if TYPE_CHECKING:
     from analytics_pipelines.settings import Settings
 
 ROWS = 5_000
-"""Rows taken from the source at a time; after each so many the checkpoint moves."""
+"""After so many rows, or fewer where they are long, the checkpoint moves."""
+FETCHED_ROWS = 100
+"""Rows fetched at a time: so many more than a chunk may hold are in memory."""
 
+# A standby that is promoted keeps the system's identifier and begins a new timeline, where transaction ids that it had
+# not seen come again. Until its first checkpoint the new timeline stands only where a recovery would have to end.
 _INCARNATION = """
     select concat_ws('/', (select system_identifier from pg_control_system()),
-        (select oid from pg_database where datname = current_database()), %s::regclass::oid)
+        (select oid from pg_database where datname = current_database()), %s::regclass::oid,
+        greatest(
+            (select timeline_id from pg_control_checkpoint()),
+            (select min_recovery_end_timeline from pg_control_recovery())))
 """
 
 # xmin has 32 bits, a snapshot's bounds have 64: the newest transaction id with these 32 that this snapshot can know.
@@ -171,13 +180,16 @@ def _new_chunks(
         ) as source:
             source.read_only = True
             source.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            for kind in ("json", "jsonb"):  # as text, which has every digit and each key of it
+                source.adapters.register_loader(kind, TextLoader)
             found = source.execute(_INCARNATION, [outbox.table]).fetchone()
             assert found is not None
             since = known if known is not None and known.incarnation == found[0] else Checkpoint(found[0])
             with source.cursor("pipelines_outbox", row_factory=dict_row) as cursor:
                 arguments = {"transaction_id": str(since.transaction_id), "row_id": since.row_id, "limit": limit}
+                cursor.itersize = FETCHED_ROWS
                 cursor.execute(_new_rows(outbox, since), arguments)
-                while chunk := cursor.fetchmany(ROWS):
+                for chunk in cut(cursor, weight, ROWS):
                     newest = chunk[-1]
                     yield chunk, Checkpoint(since.incarnation, newest["pipelines_transaction"], newest["pipelines_id"])
     except psycopg.Error as error:

@@ -20,7 +20,7 @@ from analytics_pipelines.event_log.catalog import configured_catalog
 from analytics_pipelines.event_log.cloud_events import looks_like_cloud_event
 from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.event_log.validation import json_text
-from analytics_pipelines.ingestion.files import cannot_be_read, read_events, read_rows
+from analytics_pipelines.ingestion.files import BROKEN, cannot_be_read, read_events, read_rows
 from analytics_pipelines.ingestion.formats import LONGEST_EVENT, NEEDS_MAPPING, Row, kind_of, open_file
 from analytics_pipelines.ingestion.mapping import Csv, Mapping, map_rows
 from analytics_pipelines.ingestion.values import convert, is_missing, moment, text
@@ -83,7 +83,7 @@ def dry_run(path: Path, mappings: list[Mapping]) -> DryRun:
             done.proposed = yaml.safe_dump(declared, sort_keys=False, allow_unicode=True)
             mappings = [mapping]
         events = list(_first_events(path, mappings, done))
-    except (OSError, EOFError) as error:
+    except BROKEN as error:
         raise cannot_be_read(path, error) from None
     prepared = prepare(events, _unsealed, configured_catalog())
     for event in (item.event for item in prepared.staged):
@@ -111,7 +111,7 @@ def propose(rows: list[Row], path: Path, written: Csv) -> Mapping:
     times = {column: found for column, values in columns.items() if (found := _time_format(column, values))}
     if not times:
         raise PipelinesError(
-            f"{path}: no column holds times (of {', '.join(columns)}); write a mapping with occurred_at by hand"
+            f"{path}: none of the {len(columns)} columns holds times; write a mapping with occurred_at by hand"
         )
     occurred_at = max(times, key=lambda column: _full(columns[column]))
     ids = [column for column, values in columns.items() if _is_identity(column, values)]

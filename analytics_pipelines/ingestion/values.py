@@ -1,7 +1,7 @@
 """One value of a row, as the type that a mapping declares.
 
-Defines `convert` and `moment`. A value that is not of its type is a `ValueError` whose text says so; nothing is
-rounded, guessed or left out.
+Defines `convert` and `moment`. A value that is not of its type is a `ValueError` whose text says so and shows nothing
+of the value, which may be personal; nothing is rounded, guessed or left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ Type = Literal["text", "decimal", "integer", "boolean", "timestamp", "json"]
 
 EPOCHS = {"epoch_seconds": 1, "epoch_milliseconds": 1_000, "epoch_microseconds": 1_000_000}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SHOWN = 60
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
@@ -64,12 +63,12 @@ def convert(value: Any, kind: Type, time_format: str, zone: tzinfo) -> Any:  # n
     if kind == "integer":
         number = _decimal(value)
         if not -(2**63) <= number < 2**63 or number != number.to_integral_value():
-            raise ValueError(f"{_shown(value)} is no whole number of 64 bits")
+            raise ValueError(f"{describe(value)} is no whole number of 64 bits")
         return int(number)
     if kind == "boolean":
         found = value if isinstance(value, bool) else _BOOLEANS.get(text(value).strip().lower())
         if found is None:
-            raise ValueError(f"{_shown(value)} is neither true nor false")
+            raise ValueError(f"{describe(value)} is neither true nor false")
         return found
     if kind == "timestamp":
         return moment(value, time_format, zone).astimezone(UTC).isoformat()
@@ -101,7 +100,7 @@ def moment(value: Any, time_format: str, zone: tzinfo) -> datetime:  # noqa: ANN
         else:
             found = datetime.strptime(text(value).strip(), time_format)  # noqa: DTZ007 - its zone follows
     except (ValueError, ArithmeticError):
-        raise ValueError(f"{_shown(value)} is no time of the format {time_format}") from None
+        raise ValueError(f"{describe(value)} is no time of the format {time_format}") from None
     return found.replace(tzinfo=zone) if found.tzinfo is None else found
 
 
@@ -110,21 +109,21 @@ def _decimal(value: Any) -> Decimal:  # noqa: ANN401 - whatever a row holds
         return _number(value)
     written = text(value).strip()
     if not _DECIMAL.fullmatch(written):
-        raise ValueError(f"{_shown(value)} is no number such as 1234.50")
+        raise ValueError(f"{describe(value)} is no number such as 1234.50")
     return Decimal(written)
 
 
 def _number(value: float | Decimal) -> Decimal:
     number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite():
-        raise ValueError(f"{value} is no JSON number")
+        raise ValueError("NaN or Infinity is no JSON number")
     return number
 
 
 def _checked(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
     """Refuse what the writer of JSON would turn into null without a word."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number")
+        raise ValueError("NaN or Infinity is no JSON number")
     if isinstance(value, dict):
         for item in value.values():
             _checked(item)
@@ -134,6 +133,8 @@ def _checked(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
     return value
 
 
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
+def describe(value: object) -> str:
+    """Say what kind of value it is, and how long a text; never what stands in it."""
+    if isinstance(value, str):
+        return f"a text of length {len(value)}"
+    return f"a value of the type {type(value).__name__}"

@@ -59,6 +59,22 @@ language sql immutable parallel safe strict as $$
     ) as best
 $$;
 
+-- The sum of a field over the items of a list, such as the lines of an order; null where none has it. A loop, as a query
+-- in its place would cost more and keep the fold that calls it from running in parallel.
+create function read_models.sum_of(items jsonb, field text) returns numeric
+language plpgsql immutable parallel safe strict as $$
+declare
+    total numeric;
+    value numeric;
+begin
+    for place in 0 .. jsonb_array_length(items) - 1 loop
+        value := items -> place ->> field;
+        total := coalesce(total + value, total, value);
+    end loop;
+    return total;
+end
+$$;
+
 -- How many values fell into each of `bins` + 1 bins, given the bin of each, from 0 on.
 create function read_models.histogram(seen integer[], bins integer) returns bigint[]
 language sql immutable parallel safe as $$
@@ -98,7 +114,7 @@ create type read_models.machine_run as (
 );
 
 -- `targets` is a matrix, a row for each state from 0 on, a column for each kind of event from 1 on: the state entered, or 0
--- where the event is not allowed.
+-- where the event is not allowed. An event without a kind is none of the machine's.
 create function read_models.run_machine(
     events smallint[], moments timestamptz[], targets smallint[], kinds integer, states integer
 ) returns read_models.machine_run
@@ -112,7 +128,9 @@ declare
 begin
     for event in 1 .. coalesce(cardinality(events), 0) loop
         target := targets[state * kinds + events[event]];
-        if target = 0 then
+        if target is null then
+            continue;
+        elsif target = 0 then
             invalid := invalid + 1;
         else
             if state > 0 then
@@ -133,6 +151,7 @@ comment on function read_models.add_tallies(jsonb, jsonb) is 'Two tallies as one
 comment on function read_models.tallied(jsonb) is 'The values of a tally, in the order of their bytes';
 comment on function read_models.tally_size(jsonb) is 'How many distinct values a tally has';
 comment on function read_models.top(jsonb, integer) is 'The most frequent values of a tally, most frequent first';
+comment on function read_models.sum_of(jsonb, text) is 'The sum of a field over the items of a list';
 comment on function read_models.histogram(integer[], integer) is 'How many values fell into each bin';
 comment on function read_models.add_histograms(bigint[], bigint[]) is 'Two histograms of the same bins as one';
 comment on function read_models.histogram_percentile(bigint[], numeric[], numeric) is 'The upper bound of the bin that this share of the values falls into';

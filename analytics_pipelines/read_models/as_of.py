@@ -189,15 +189,16 @@ def _shown(model: ReadModel, state: str) -> str:
 
 def _of_stream(model: ReadModel, by: Axis) -> str:
     """Return the statement that reads one stream, if it holds all events of the key, and tells if it does not."""
-    where = f"""position <= (select position from here) and tenant_id = %(tenant_id)s
-    and stream_id = (select _first_stream collate "default" from live where _first_stream = _last_stream) and {AXES[by]} <= %(at)s"""
+    where = f"position <= (select position from here) and {AXES[by]} <= %(at)s"
+    stream = "(select _first_stream from live where _first_stream = _last_stream)"
+    log = sql.in_stream("%(tenant_id)s", stream)
     return f"""with here as materialized (
     select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s
 ), live as materialized (
     {_of_key(model, sql.table(model))}
 )
 select (select position from here), (select _first_stream <> _last_stream from live),
-    {_shown(model, _of_key(model, f"({sql.fold(model, where)})"))}"""
+    {_shown(model, _of_key(model, f"({sql.fold(model, where, log)})"))}"""
 
 
 def _of_log(model: ReadModel, by: Axis) -> str:

@@ -262,11 +262,10 @@ class Machine(Folded):
             for number, (event, where) in enumerate(kinds, 1)
         )
         case = f"(case {cases} end)::smallint"
-        only = f"filter (where {self.condition} and {case} is not null)"
+        # Events of other types are passed over by the function, as a filter would cost each event another look.
         fold = (
-            f"read_models.run_machine(array_agg({case} order by {ORDER}) {only}, "
-            f"array_agg(occurred_at order by {ORDER}) {only}, {array(targets, 'smallint')}, "
-            f"{len(kinds)}, {len(self.states)})"
+            f"read_models.run_machine(array_agg({case} order by {ORDER}), array_agg(occurred_at order by {ORDER}), "
+            f"{array(targets, 'smallint')}, {len(kinds)}, {len(self.states)})"
         )
         return (Part(f"_{self.machine}", fold),)
 

@@ -90,8 +90,7 @@ def differences(connection: Connection, model: ReadModel, *, slices: int = 1, pa
     """
     arguments = {"after": 0, "up_to": progress.read_checkpoint(connection, sql.table(model))}
     arguments |= {"slices": slices, "slice": part}
-    names = " || '/' || ".join(model.key)
-    sliced = f"where %(slices)s = 1 or abs(hashtext({names})::bigint) %% %(slices)s = %(slice)s"
+    sliced = f"where {sql.of_slice(model)}"
     connection.execute(
         _sql(f"create temporary table replayed on commit drop as select * from ({sql.fold(model)}) as fold {sliced}"),
         arguments,
@@ -117,6 +116,10 @@ def _build(connection: Connection, model: ReadModel, up_to: int) -> int:
     """Fold from zero into a new table: unlike an insert, CREATE TABLE AS folds in parallel."""
     table, arguments = sql.table(model), {"after": 0, "up_to": up_to}
     query = sql.fold(model)
+    if not model.is_mergeable:
+        workers = connection.execute("select current_setting('max_parallel_workers_per_gather')::integer").fetchone()
+        assert workers is not None
+        query = sql.in_slices(model, query, max(1, workers[0]))
     if model.by_day:
         days = sql.days(model)
         connection.execute(_sql(f"drop table if exists {days}"))

@@ -12,7 +12,7 @@ SHOWN = 10
 
 @asset_check(asset=["sagas", "executions"])
 def ended_sagas_say_so_in_the_log(platform: Platform) -> AssetCheckResult:
-    """Compare each completed or compensated saga with its stream, which must end with the event that says so."""
+    """Compare each saga that ended, also in the inbox, with its stream, which must end with the event that says so."""
     from analytics_pipelines.sagas.executions import without_last_event
 
     with platform.pool.connection() as connection:

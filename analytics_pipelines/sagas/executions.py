@@ -32,7 +32,8 @@ _LAST_EVENT_DIFFERS = """
         order by log.occurred_at desc, log.sequence desc, log.event_id desc
         limit 1
     ) as last_event on true
-    where e.status in ('completed', 'compensated') and last_event.event_type is distinct from 'saga_' || e.status
+    where e.ended_at is not null and last_event.event_type is distinct from
+        case e.status when 'inbox' then 'saga_suspended' else 'saga_' || e.status end
     order by e.saga_id
 """
 

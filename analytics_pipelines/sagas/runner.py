@@ -123,12 +123,15 @@ class Runner:
         Raises:
             SagaBusyError: a runner is at work on it.
         """
-        with self._held(tenant_id, saga_id) as session:
-            session.execute(
+        with self._held(tenant_id, saga_id) as session, session.transaction():
+            given_up = session.execute(
                 "update sagas.executions set status = 'inbox', reason = %s, ended_at = %s"
-                " where tenant_id = %s and saga_id = %s and ended_at is null",
+                " where tenant_id = %s and saga_id = %s and ended_at is null returning 1",
                 [reason, self._clock(), tenant_id, saga_id],
-            )
+            ).fetchone()
+            if given_up is not None:
+                execution = executions.load(session, tenant_id, saga_id)
+                self._append(session, execution, [("suspended", _told(execution, "saga_suspended", reason=reason))])
 
     @contextmanager
     def _held(self, tenant_id: str, saga_id: str) -> Generator[Connection]:
@@ -199,10 +202,13 @@ class Runner:
     def _fail(self, session: Connection, attempt: _Attempt, reason: str, status: str) -> None:
         """Write down that a step failed, and what the saga is now: compensating or in the inbox."""
         execution, step, kind = attempt.execution, attempt.step, attempt.kind
-        told = _told(execution, "saga_step_failed", step=step.name, reason=reason)
         failed = "failed" if kind == "action" else "compensation_failed"
+        why = {"step": step.name, "reason": reason}
+        told = [(f"{step.name}:{failed}", _told(execution, "saga_step_failed", **why))]
+        if status == "inbox":
+            told.append(("suspended", _told(execution, "saga_suspended", **why)))
         with session.transaction():
-            self._append(session, execution, [(f"{step.name}:{failed}", told)])
+            self._append(session, execution, told)
             self._end_step(session, attempt, "failed", reason=reason)
             session.execute(
                 "update sagas.executions set status = %s, reason = %s, ended_at = %s"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from dagster import AssetSelection, DagsterInstance, ExecuteInProcessResult, materialize
 
+from analytics_pipelines.local import accounts, platform
 from analytics_pipelines.resources import Platform
+from analytics_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from analytics_pipelines.settings import Settings
+    from collections.abc import Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
 
 class AssetRuns:
@@ -49,3 +56,47 @@ def asset_runs(instance: DagsterInstance, database_settings: Settings, monkeypat
     assert database_settings.database_url is not None
     monkeypatch.setenv("PIPELINES_DATABASE_URL", database_settings.database_url.get_secret_value())
     return AssetRuns(instance)
+
+
+@pytest.fixture
+def replicable() -> Callable[[Path], Settings]:
+    """Return what makes a platform in a folder whose server is running and writes what a standby needs."""
+
+    def make(home: Path) -> Settings:
+        settings = platform.up(Settings(home=home))
+        assert settings.admin_database_url is not None
+        with psycopg.connect(settings.admin_database_url.get_secret_value(), autocommit=True) as admin:
+            admin.execute("alter system set wal_level = 'replica'")
+        platform.down(Settings(home=home))
+        return platform.up(Settings(home=home))
+
+    return make
+
+
+@pytest.fixture
+def standby() -> Callable[[Path, int], AbstractContextManager[None]]:
+    """Return what serves the data of a server that was stopped as those of a standby, on a port."""
+
+    @contextmanager
+    def serve(postgres: Path, port: int) -> Generator[None]:
+        account = accounts.server_account(postgres)
+        data = postgres.resolve() / "data"
+        (data / "standby.signal").touch()
+        if account is not None:
+            shutil.chown(data / "standby.signal", account.pw_uid, account.pw_gid)
+        command = [str(accounts.reachable_binaries(account) / "postgres"), "-D", str(data), "-p", str(port)]
+        with subprocess.Popen(
+            command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **accounts.as_user(account)
+        ) as server:
+            try:
+                deadline = time.monotonic() + 60
+                lock = data / "postmaster.pid"
+                while not (lock.exists() and lock.read_text().rstrip().endswith("ready")):
+                    assert server.poll() is None
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+                yield
+            finally:
+                server.terminate()
+
+    return serve

@@ -305,7 +305,7 @@ def test_the_command_prints_findings_and_fails_with_them(
     result = CliRunner().invoke(audit_commands.verify, ["--json"])
     assert result.exit_code == 0
     assert {row["check"]: row["passed"] for row in json.loads(result.stdout)} == dict.fromkeys(
-        ("ranges", "chain", "heads", "identities", "streams", "quarantine"), True
+        ("ranges", "chain", "heads", "identities", "streams", "quarantine", "erasures"), True
     )
     as_superuser(database_settings, "delete from event_log.events where position = 30")
     result = CliRunner().invoke(audit_commands.verify, ["--tenant", "shop"])

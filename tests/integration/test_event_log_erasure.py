@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from click.testing import CliRunner
+from dagster import materialize
 
 from analytics_pipelines import connections
 from analytics_pipelines.cli import pipelines
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import EventStore, InvalidEventError, Malformed, NewEvent
+from analytics_pipelines.event_log import EventStore, InvalidEventError, Malformed, NewEvent, audit, quarantine
 from analytics_pipelines.event_log import erasure as erasures
+from analytics_pipelines.event_log.assets import after
 from analytics_pipelines.event_log.encryption import (
     Encrypted,
     Erased,
@@ -29,10 +31,12 @@ from analytics_pipelines.event_log.encryption import (
 from analytics_pipelines.event_log.profile import refresh_profiles
 from analytics_pipelines.event_log.vault import Vault
 from analytics_pipelines.ingestion import landing
+from analytics_pipelines.resources import Platform
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dagster import DagsterInstance
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.settings import Settings
@@ -307,7 +311,7 @@ def test_an_erasure_is_repeated_after_a_restore(
         erase()
         admin.execute("update vault.subject_keys set wrapped_key = %s, key_version = %s, erased_at = null", kept)
         assert next(iter(store.read())).data["email"] == EMAIL
-        assert erasures.record_file(settings).stat().st_mode & 0o777 == 0o600
+        assert erasures.record_file(settings.home).stat().st_mode & 0o777 == 0o600
         for expected in (1, 0):
             result = CliRunner().invoke(pipelines, ["erase", "--repeat", "--json"])
             assert result.exit_code == 0, (result.output, result.exception)
@@ -328,7 +332,7 @@ def test_it_must_be_clear_who_is_erased(store: EventStore, settings: Settings) -
         failed = CliRunner().invoke(pipelines, [*run, subject])
         assert isinstance(failed.exception, PipelinesError)
         assert message in str(failed.exception)
-    assert not erasures.record_file(settings).exists()
+    assert not erasures.record_file(settings.home).exists()
     assert erase("8")["subject"] == "lead-8"
     assert erase("lead-7")["subject"] == "lead-7"
     assert [event.data.get("name") for event in store.read(event_types=["customer_registered"])] == ["Cid"]
@@ -339,7 +343,7 @@ def test_it_must_be_clear_who_is_erased(store: EventStore, settings: Settings) -
 def test_a_landed_file_of_an_erased_person_is_not_kept(
     store: EventStore, database: ConnectionPool, settings: Settings
 ) -> None:
-    """A file that waited while its person was erased brings the events of the others, and no copy of it stays."""
+    """A file that names an erased person brings the events of the others, and no copy stays, however often it comes."""
     store.append("shop", "lead-1", [lead()])
     erasures.erase(database, settings, "shop", "lead-1")
     folder = settings.landing / "shop"
@@ -352,9 +356,129 @@ def test_a_landed_file_of_an_erased_person_is_not_kept(
         }
         for number in (1, 2)
     ]  # fmt: skip
-    path = folder / "late.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    os.utime(path, (1, 1))
-    landed = landing.ingest_waiting(database, settings.landing)
-    assert (landed.events["shop"].accepted, landed.events["shop"].quarantined) == (1, 1)
+
+    def land(name: str, *sent: dict[str, Any]) -> tuple[int, int, int]:
+        path = folder / name
+        path.write_text("".join(json.dumps(line) + "\n" for line in sent), encoding="utf-8")
+        os.utime(path, (1, 1))
+        result = landing.ingest_waiting(database, settings.landing).events["shop"]
+        return result.accepted, result.duplicates, result.quarantined
+
+    assert land("late.jsonl", *lines) == (1, 0, 1)
+    assert land("copy.jsonl", *lines) == (0, 1, 1)
+    assert land("another.jsonl", lines[0]) == (0, 0, 1)
     assert [found for found in folder.rglob("*") if found.is_file()] == []
+    assert land("of others.jsonl", lines[1]) == (0, 1, 0)
+    assert [found.name for found in folder.rglob("*") if found.is_file()] == ["of others.jsonl"]
+    erasures.erase(database, settings, "shop", "lead-2")
+    assert land("known before.jsonl", lines[1]) == (0, 0, 1)
+    assert [found for found in folder.rglob("*") if found.is_file()] == []
+
+
+def member(number: int, event_id: str, **data: Any) -> NewEvent:
+    """An event of a user's own type: a member of a club, who is named by a field of that user's choice."""
+    fields: dict[str, Any] = {"club-member_id": str(number), "mail": EMAIL, **data}
+    return NewEvent("club", event_id, f"seat-{number}", "club_joined", NOON, fields)
+
+
+@pytest.fixture
+def own_types(settings: Settings) -> Settings:
+    """A state folder with the schema of an own event type that tells of a person."""
+    settings.schemas.mkdir(parents=True)
+    schema: dict[str, Any] = {
+        "type": "object",
+        "required": ["club-member_id"],
+        "x-subject-field": "club-member_id",
+        "properties": {"club-member_id": {"type": "string"}, "mail": {"type": "string", "x-personal": True}},
+    }
+    (settings.schemas / "club_joined.v1.json").write_text(json.dumps(schema), encoding="utf-8")
+    return settings
+
+
+def test_people_of_own_event_types_are_known_and_erased(
+    own_types: Settings, store: EventStore, database: ConnectionPool
+) -> None:
+    """Who is known only by a user's own type has a profile, is found by a bare identifier, and can be erased."""
+    done = own_types.landing / "shop" / "done"
+    done.mkdir(parents=True)
+    for number in (5, 6):
+        line = {"specversion": "1.0", "data": {"club-member_id": str(number), "mail": EMAIL}}
+        (done / f"{number}.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    assert (
+        store.append_batch("shop", [member(5, "a"), member(5, "b"), member(6, "c", mail="b@x.example")]).accepted == 3
+    )
+    with database.connection() as connection:
+        assert refresh_profiles(database, connection, store.settled_position()) == {"shop": 2}
+
+    certificate = erase("5")
+    assert certificate["subject"] == "club-member-5"
+    assert certificate["events"] == {"club_joined": 2}
+    assert (certificate["key_destroyed"], certificate["profile_deleted"]) == (True, True)
+    assert [path.name for path in done.iterdir()] == ["6.jsonl"]
+    assert store.append_batch("shop", [member(5, "later")]).quarantined == 1
+
+
+def test_a_redrive_keeps_nothing_of_who_was_erased_meanwhile(
+    store: EventStore, database: ConnectionPool, settings: Settings
+) -> None:
+    """An event that waited under a name that no erasure could see ends as one refused directly: not a byte is kept."""
+    waiting = NewEvent("club", "a", "seat-5", "club_joined", NOON, {"member_id": "5", "mail": EMAIL})
+    assert store.append_batch("shop", [waiting]).quarantined == 1
+    settings.schemas.mkdir(parents=True)
+    schema: dict[str, Any] = {
+        "type": "object",
+        "required": ["member_id"],
+        "x-subject-field": "member_id",
+        "properties": {"member_id": {"type": "string"}, "mail": {"type": "string", "x-personal": True}},
+    }
+    (settings.schemas / "club_joined.v1.json").write_text(json.dumps(schema), encoding="utf-8")
+    with database.connection() as connection:  # the erasure of another process, between its look and the redrive
+        connection.execute("select vault.erase_subject('shop', 'member-5')")
+        before = connection.execute("select digest from event_log.quarantine").fetchone()
+    assert quarantine.redrive(database).quarantined == 1
+    with database.connection() as connection:
+        rows = connection.execute("select kind, reason, bytes, is_sealed, digest from event_log.quarantine").fetchall()
+    assert [row[:4] for row in rows] == [("erased", "member-5 was erased; nothing of it is taken any more", b"", False)]
+    assert before is not None
+    assert rows[0][4] != before[0]  # by which a guess of the whole event could be tried
+
+
+def test_a_master_key_that_was_rolled_back_is_looked_up_again(database: ConnectionPool) -> None:
+    """A vault trusts no version that it wrote itself and that was never committed: another key may be it by then."""
+    first, second = (Vault(MasterKeys({1: os.urandom(32)})) for _ in range(2))
+    ours = EventStore(database, vault=first)
+    with database.connection() as connection:
+        connection.execute("select 'a transaction begins'")
+        for number in (1, 2):
+            ours.append("shop", f"lead-{number}", [lead(number)], connection=connection)
+        connection.rollback()
+    assert EventStore(database, vault=second).append_batch("shop", [lead(3)]).accepted == 1
+    with pytest.raises(PipelinesError, match="is not the one this database's keys are wrapped by"):
+        ours.append("shop", "lead-4", [lead(4)])
+
+
+def test_a_build_repeats_erasures_that_a_restore_undid(
+    store: EventStore, database: ConnectionPool, settings: Settings, instance: DagsterInstance
+) -> None:
+    """Nobody has to remember: verify names who can be read again, and the next build of the log erases them."""
+    store.append_batch("shop", [lead()])
+    with psycopg.connect(connections.admin_url(settings), autocommit=True) as admin:
+        kept = admin.execute("select wrapped_key, key_version from vault.subject_keys").fetchone()
+        assert kept is not None
+        erasure_id = erase()["erasure_id"]
+        assert found(database, settings) == (True, "1 erasures are in force")
+        admin.execute("update vault.subject_keys set wrapped_key = %s, key_version = %s, erased_at = null", kept)
+    passed, detail = found(database, settings)
+    assert not passed
+    assert erasure_id in detail
+    assert "pipelines erase --repeat" in detail
+    resources = {"platform": Platform()}
+    assert materialize(after([]), instance=instance, resources=resources, selection=["event_log/events"]).success
+    assert found(database, settings) == (True, "1 erasures are in force")
+    assert isinstance(next(iter(store.read())).data["email"], Erased)
+
+
+def found(pool: ConnectionPool, settings: Settings) -> tuple[bool, str]:
+    """What `pipelines verify` says of erasures."""
+    findings = {one.check: one for one in audit.verify(pool, settings.home, settings.home / "archive")}
+    return findings["erasures"].passed, findings["erasures"].detail

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,6 +14,7 @@ import pytest
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import ConcurrencyError, EventStore, InvalidEventError, Malformed, NewEvent
+from analytics_pipelines.event_log.command_handling import Aggregate
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -141,6 +145,11 @@ UNREADABLE = {
     "a forged seal in disguise": '"x": {"\\u0024encrypted": "v1", "subject": "lead-1", "value": "AA"}',
     "a number of endless digits": '"x": 1e131000',
     "a number of endless zeros": '"x": 1e-15000',
+    "more digits than Python reads": f'"x": {"9" * 4_301}',
+    "more digits than Python reads, with an exponent": f'"x": [{"9" * 4_250}e51]',
+    "more digits than Python reads, on both sides": f'"x": {"9" * 2_151}.{"9" * 2_150}',
+    "a whole number beyond them": '"x":{"y":1E+4300}',
+    "a fraction beyond them": '"x":{"y":-1e-4300}',
     "a number beyond every range": '"x": 1e9999999999999999999999',
 }
 
@@ -156,6 +165,42 @@ def test_what_would_stop_every_reader_never_enters_the_log(store: EventStore, na
     result = store.append_batch("shop", [paid(1), poison, said])
     assert (result.accepted, result.quarantined) == (2, 1)
     assert [event.event_id for event in store.read()] == ["payment-1", "said"]
+
+
+def test_the_longest_numbers_are_read_by_everyone(store: EventStore, database: ConnectionPool) -> None:
+    """Written out they have 4,300 digits, with or without an exponent: readers, aggregates and Postgres keep them."""
+    texts = [f"{'9' * 4_300}", f"[{'9' * 4_250}e50]", f"{'9' * 2_150}.{'9' * 2_150}", "1e4299", "-1E-4299"]
+    events = [
+        NewEvent("test", f"{number}", "order-1", "order_paid", NOON, f'{{"order_id": "1", "amount": 1, "x": {text}}}')
+        for number, text in enumerate(texts)
+    ]
+    assert store.append_batch("shop", events).accepted == len(texts)
+    numbers = [json.loads(text, parse_float=Decimal) for text in texts]
+    assert [event.data["x"] for event in store.read()] == numbers
+    seen = Aggregate("seen", list, {"order_paid": lambda found, data: [*found, data["x"]]})
+    with database.connection() as connection:
+        assert seen.load(connection, "shop", "order-1")[0] == numbers
+
+
+@dataclass
+class Ratio:
+    """A payload's value that is no dict."""
+
+    value: float
+
+
+@pytest.mark.parametrize("value", [nan, [{"y": -inf}], Ratio(nan), Decimal("NaN")], ids=repr)
+def test_a_number_that_json_has_not_is_refused_not_lost(
+    store: EventStore, database: ConnectionPool, value: object
+) -> None:
+    """NaN and Infinity are quarantined, never stored as null; nulls and finite numbers beside them are welcome."""
+    fine = {"order_id": "1", "amount": 1, "x": None, "y": [1.5, None], "z": Ratio(1.5)}
+    events = [NewEvent("test", "1", "order-1", "order_paid", NOON, data) for data in (fine, fine | {"x": value})]
+    assert store.append_batch("shop", events[:1]).accepted == 1
+    assert store.append_batch("shop", events[1:]).quarantined == 1
+    with database.connection() as connection:
+        reasons = connection.execute("select reason from event_log.quarantine").fetchall()
+    assert reasons == [("data: NaN or Infinity is no JSON value",)]
 
 
 def test_a_version_is_expected_of_streams_that_get_events(store: EventStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import itertools
 import os
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from analytics_pipelines import connections
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
 
+    from analytics_pipelines.event_log.durable import Handler
     from analytics_pipelines.settings import Settings
 
 NOON = datetime(2017, 6, 1, 12, tzinfo=UTC)
@@ -156,6 +160,74 @@ def test_it_is_iterated_asynchronously(store: EventStore) -> None:
     assert asyncio.run(follow()) == [1, 2, 3]
 
 
+def test_who_is_let_go_in_the_middle_leaves_nothing_behind(store: EventStore, database: ConnectionPool) -> None:
+    """Iterated without `async with`, cancelled while it waits and forgotten: its thread and its session end."""
+
+    async def follow() -> None:
+        async def forever() -> None:
+            async for _ in store.subscribe(poll_seconds=1_000):
+                pass
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(forever(), 0.3)
+
+    asyncio.run(follow())
+    gc.collect()
+    sessions = "select count(*) from pg_stat_activity where datname = current_database() and usename = session_user"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with database.connection() as connection:
+            row = connection.execute(sessions).fetchone()
+        threads = [each for each in threading.enumerate() if each.name.startswith("event-log-subscription")]
+        if row == (database.get_stats()["pool_size"],) and not threads:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{row} sessions and {threads} are left")
+
+
+def test_it_is_closed_asynchronously(store: EventStore) -> None:
+    """`aclose` ends an iteration that another task waits in; a process that ends does not wait for an event."""
+
+    async def follow() -> list[Event | Gap]:
+        subscription = store.subscribe(poll_seconds=1_000)
+
+        async def collect() -> list[Event | Gap]:
+            return [item async for item in subscription]
+
+        collecting = asyncio.create_task(collect())
+        await asyncio.sleep(0.1)
+        await subscription.aclose()
+        return await asyncio.wait_for(collecting, 20)
+
+    assert asyncio.run(follow()) == []
+
+
+UNFINISHED = """
+import asyncio
+from analytics_pipelines import connections
+from analytics_pipelines.event_log import EventStore
+from analytics_pipelines.settings import load_settings
+with connections.open_pool(load_settings()) as pool:
+    kept = EventStore(pool).subscribe(poll_seconds=1_000)
+async def follow():
+    try:
+        await asyncio.wait_for(anext(kept), 0.3)
+    except TimeoutError:
+        print("nothing came")
+asyncio.run(follow())
+"""
+
+
+def test_a_process_ends_though_a_subscription_waits(store: EventStore, database_settings: Settings) -> None:
+    """A subscription that nobody closed and that a global name still holds keeps no interpreter from ending."""
+    assert database_settings.database_url is not None
+    environment = {**os.environ, "PIPELINES_DATABASE_URL": database_settings.database_url.get_secret_value()}
+    ended = subprocess.run(
+        [sys.executable, "-c", UNFINISHED], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "nothing came\n"), ended.stderr
+
+
 def handle(connection: Connection, events: Sequence[Event]) -> None:
     """Write down what was handled, in order, in the transaction of the position."""
     with connection.cursor() as cursor:
@@ -187,27 +259,92 @@ def positions(pool: ConnectionPool) -> list[int]:
         return [row[0] for row in connection.execute("select position from read_models.handled order by number")]
 
 
+def fail_on(*wrong: str, words: str = "no such order") -> Handler:
+    """A handler that writes and then fails on some events."""
+
+    def handler(connection: Connection, events: Sequence[Event]) -> None:
+        handle(connection, events)
+        if any(each.event_id in wrong for each in events):
+            raise ValueError(words)
+
+    return handler
+
+
 def test_position_and_effects_commit_together(store: EventStore, handled: ConnectionPool) -> None:
     """A handler that fails leaves neither its writes nor a moved position; then the same events come again."""
     append(store, *range(10))
     subscription = store.subscription("mail", batch_events=4)
-    calls: list[int] = []
-
-    def fail_once(connection: Connection, events: Sequence[Event]) -> None:
-        handle(connection, events)
-        calls.append(len(events))
-        if len(calls) == 2:
-            raise ValueError("the second batch")
-
-    with pytest.raises(ValueError, match="second batch"):
-        subscription.process(fail_once, until_settled=True)
-    assert positions(handled) == [1, 2, 3, 4]
-    assert subscription.positions() == [4]
-    store.subscription("mail", batch_events=4).process(fail_once, until_settled=True)
+    for _ in range(2):
+        with pytest.raises(PipelinesError) as failed:
+            subscription.process(fail_on("5"), until_settled=True)
+        assert str(failed.value).startswith(
+            "subscription mail of * cannot handle order_paid 5 of acme at position 6: ValueError in handler, line "
+        )
+        assert isinstance(failed.value.__cause__, ValueError)
+        assert positions(handled) == [1, 2, 3, 4, 5]
+        assert subscription.positions() == [5]
+    store.subscription("mail", batch_events=4).process(handle, until_settled=True)
     assert positions(handled) == list(range(1, 11))
     assert store.subscription("mail").positions() == [10]
+    assert subscription.dead_letters() == []
     store.subscription("late", after=8).process(handle, until_settled=True)
     assert positions(handled)[10:] == [9, 10]
+
+
+@pytest.mark.parametrize(("shares", "batch_events"), [(1, 4), (1, 1), (3, 4)])
+def test_what_cannot_be_handled_is_set_aside_when_that_is_asked_for(
+    store: EventStore, handled: ConnectionPool, shares: int, batch_events: int
+) -> None:
+    """After so many attempts an event is a dead letter with the reason, all others are handled once, none is lost."""
+    for number in range(12):
+        append(store, number, stream=f"order-{number % 5}")
+    seen: Counter[int] = Counter()
+    failing = fail_on("3", "11")
+
+    def handler(connection: Connection, events: Sequence[Event]) -> None:
+        if len(events) == 1:
+            seen[events[0].position] += 1
+        failing(connection, events)
+
+    subscription = store.subscription("mail", shares=shares, batch_events=batch_events, poll_seconds=0.01)
+    subscription.process(handler, until_settled=True, attempts=3)
+    assert sorted(positions(handled)) == [each for each in range(1, 13) if each not in {4, 12}]
+    assert (seen[4], seen[12]) == (3, 3)
+    dead = store.subscription("mail", shares=shares).dead_letters()
+    assert [(each.position, each.attempts) for each in dead] == [(4, 3), (12, 3)]
+    assert dead[0].reason.startswith("ValueError in handler, line ")
+    assert dead[0].reason.endswith(": no such order")
+    assert subscription.positions() == [12] * shares
+
+
+def test_a_dead_letter_holds_no_word_of_a_person(store: EventStore, handled: ConnectionPool) -> None:
+    """An error's own words may quote a personal value, so they are not kept; the log has the event."""
+    fields = {
+        "lead_id": "1", "company_id": "c", "company": "C", "industry": "i", "company_size": 5, "lead_source": "web",
+        "email_domain": "x.example", "name": "Ann Unmistakable",
+    }  # fmt: skip
+    store.append("acme", "lead-1", [NewEvent("test", "a", "lead-1", "lead_created", NOON, fields)])
+    subscription = store.subscription("mail", poll_seconds=0.01)
+    subscription.process(fail_on("a", words="Ann Unmistakable has no address"), until_settled=True, attempts=1)
+    (dead,) = subscription.dead_letters()
+    assert dead.reason.startswith("ValueError in handler, line ")
+    assert "Ann" not in dead.reason
+
+
+def test_a_lost_session_is_no_fault_of_an_event(store: EventStore, database_settings: Settings) -> None:
+    """When the server ends the session, the error is raised as it is and nothing is set aside."""
+    append(store, 1)
+
+    def handler(connection: Connection, events: Sequence[Event]) -> None:
+        with psycopg.connect(connections.admin_url(database_settings)) as admin:
+            admin.execute("select pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+        connection.execute("select 1")
+
+    subscription = store.subscription("mail", poll_seconds=0.01)
+    with pytest.raises(psycopg.OperationalError):
+        subscription.process(handler, until_settled=True, attempts=1)
+    assert subscription.dead_letters() == []
+    assert subscription.positions() == [0]
 
 
 def test_a_name_stands_for_one_number_of_shares(store: EventStore) -> None:
@@ -217,15 +354,27 @@ def test_a_name_stands_for_one_number_of_shares(store: EventStore) -> None:
         store.subscription("mail", shares=2)
 
 
-def test_a_stream_never_changes_its_share(database: ConnectionPool) -> None:
+def test_a_stream_never_changes_its_share(store: EventStore, database: ConnectionPool) -> None:
     """The share of a stream is the same on every server and in every version, or events would be lost."""
+    for number in range(20):
+        append(store, number, stream=f"order-{number}")
+    batches: list[set[str]] = []
+    store.subscription("first", shares=5).process(
+        lambda _, events: batches.append({each.stream_id for each in events}), until_settled=True
+    )
+    assert sum(map(len, batches)) == 20
+    assert all(len({share_of(stream) for stream in streams}) == 1 for streams in batches)
     with database.connection() as connection:
         rows = connection.execute(
             "select 'order-' || n, event_log.share_of('order-' || n, 5) from generate_series(1, 50) as n"
         ).fetchall()
     for stream, share in rows:
-        assert share == int.from_bytes(hashlib.sha256(stream.encode()).digest()[:2]) % 5
+        assert share == share_of(stream)
     assert {share for _, share in rows} == set(range(5))
+
+
+def share_of(stream: str) -> int:
+    return int.from_bytes(hashlib.sha256(stream.encode()).digest()[:2]) % 5
 
 
 MEMBER = """

@@ -11,6 +11,7 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from dagster import AssetCheckSeverity, Definitions
@@ -23,6 +24,7 @@ from analytics_pipelines.ingestion.checks import CHECKS
 from analytics_pipelines.ingestion.commands import ingest
 from analytics_pipelines.ingestion.files import ingest_file
 from analytics_pipelines.ingestion.landing import ingest_waiting, waiting
+from analytics_pipelines.ingestion.proposal import dry_run
 from analytics_pipelines.resources import Platform
 
 if TYPE_CHECKING:
@@ -137,6 +139,35 @@ def test_a_file_that_cannot_be_read_is_kept_with_the_reason(tmp_path: Path, data
     assert "cannot be read" in reason
 
 
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_a_dry_run_of_a_damaged_file_is_one_line(packing: str, tmp_path: Path) -> None:
+    """What was cut off, altered on the way, or is no archive at all is told as the real run tells it."""
+    whole = line(2).encode() * 500
+    packed = gzip.compress(whole) if packing == ".gz" else pa.compress(whole, "zstd", asbytes=True)
+    for content in (packed[:-9], packed[:40] + b"\xff" * 9 + packed[49:], b"this is no archive"):
+        path = tmp_path / f"a.jsonl{packing}"
+        path.write_bytes(content)
+        with pytest.raises(PipelinesError, match=r"a\.jsonl\.\w+: cannot be read: [^\n]+; check the file and send it"):
+            dry_run(path, [])
+
+
+def test_without_the_master_key_files_wait(
+    tmp_path: Path, database: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the file: the run fails with what to do, after the files that need no key."""
+    monkeypatch.setenv("PIPELINES_HOME", str(tmp_path / "home"))
+    key = os.environ["PIPELINES_MASTER_KEY"]
+    monkeypatch.delenv("PIPELINES_MASTER_KEY")
+    put(tmp_path / "shop" / "a.jsonl", "broken")  # what is refused is kept encrypted
+    put(tmp_path / "shop" / "b.jsonl", line(1))
+    with pytest.raises(PipelinesError, match="no master key is configured"):
+        ingest_waiting(database, tmp_path)
+    assert [path.name for _, path in waiting(tmp_path)] == ["a.jsonl"]
+    assert (tmp_path / "shop" / "done" / "b.jsonl").exists()
+    monkeypatch.setenv("PIPELINES_MASTER_KEY", key)
+    assert ingest_waiting(database, tmp_path).events["shop"] == BatchResult(0, 0, 1)
+
+
 def test_an_unknown_kind_of_file_is_refused_in_one_line(tmp_path: Path, database: ConnectionPool) -> None:
     """The error names the file and the kinds that are read."""
     with pytest.raises(PipelinesError, match=r"orders\.xlsx: not a kind of file .*\.jsonl"):
@@ -172,7 +203,7 @@ def test_tables_land_through_a_mapping_beside_them(tmp_path: Path, database: Con
     with database.connection() as connection:
         [(quarantine_id,)] = connection.execute("select quarantine_id from event_log.quarantine").fetchall()
         row = quarantine.entry(connection, "shop", quarantine_id)
-    assert row["reason"] == "data.amount: 'much' is no number such as 1234.50"
+    assert row["reason"] == "data.amount: a text of length 4 is no number such as 1234.50"
     assert (row["origin"], row["bytes"]) == ("a.csv:3", b"2,2017-06-01,much")
     assert sorted(path.name for path in (tmp_path / "shop" / "done").iterdir()) == [
         "a.csv", "b.jsonl", "b.jsonl.mapping.yaml",
@@ -287,6 +318,8 @@ def test_the_command_takes_files_standard_input_and_a_dry_run(
     run = CliRunner().invoke
     tried = run(ingest, [str(table), "--tenant", "shop", "--mapping", str(mapping), "--dry-run", "--json"])
     assert json.loads(tried.stdout)["events"] == {"order_paid": 2}
+    both = run(ingest, [str(table)] * 2 + ["--tenant", "shop", "--mapping", str(mapping), "--dry-run", "--json"])
+    assert json.loads(both.stdout) == [json.loads(tried.stdout)] * 2
     done = run(ingest, [str(table), "--tenant", "shop", "--mapping", str(mapping)])
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("2 accepted, 0 duplicates, 1 quarantined in ")

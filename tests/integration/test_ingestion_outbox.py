@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -18,14 +22,16 @@ from psycopg import sql
 
 from analytics_pipelines import connections
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import batch
 from analytics_pipelines.ingestion import once, outbox
 from analytics_pipelines.ingestion.mapping import Mapping
 from analytics_pipelines.ingestion.outbox import Outbox, configured, has_news, ingest_outbox, read_checkpoint
+from analytics_pipelines.local import platform
 from analytics_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from psycopg_pool import ConnectionPool
 
@@ -228,6 +234,81 @@ def test_a_table_restored_elsewhere_is_read_from_its_beginning(
         connection.execute("alter table outbox rename to old; alter table moved rename to outbox")
         connection.execute("grant select on outbox to public")
     assert counts(ingest_outbox(database, outbox)) == (1, 1, 0)
+
+
+def test_a_standby_that_lagged_and_was_promoted_is_read_from_its_beginning(
+    database: ConnectionPool,
+    store: EventStore,
+    replicable: Callable[[Path], Settings],
+    standby: Callable[[Path, int], AbstractContextManager[None]],
+) -> None:
+    """It gives out again the transaction ids that it had not seen: none of its rows is taken for one read before."""
+    with tempfile.TemporaryDirectory(prefix="pipelines-outbox-") as folder:
+        Path(folder).chmod(0o711)
+        home, lagging = Path(folder) / "primary", Path(folder) / "lagging"
+        try:
+            url = connections.admin_url(replicable(home))
+            with psycopg.connect(url) as connection:
+                connection.execute(
+                    "create table outbox (id bigserial primary key, order_id text, amount numeric, "
+                    "happened_at timestamptz not null default now())"
+                )
+            put(url, "before")
+            platform.down(Settings(home=home))
+            subprocess.run(["cp", "-a", (home / "postgres").resolve(), lagging], check=True)
+            platform.up(Settings(home=home))
+            outbox = Outbox(url, "outbox", "shop", [MAPPING])
+            put(url, "lost")
+            assert counts(ingest_outbox(database, outbox)) == (2, 0, 0)
+        finally:
+            platform.down(Settings(home=home))
+        port = urlsplit(url).port
+        assert port is not None
+        with standby(lagging, port):
+            with psycopg.connect(url, autocommit=True) as connection:
+                assert connection.execute("select pg_promote()").fetchone() == (True,)
+                connection.execute("insert into outbox (id, order_id, amount) values (0, 'after', 1)")
+            assert counts(ingest_outbox(database, outbox)) == (1, 1, 0)
+        assert [event.data["order_id"] for event in store.read()] == ["before", "lost", "after"]
+
+
+def test_json_of_any_length_keeps_every_digit(
+    source: tuple[str, Outbox], database: ConnectionPool, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of json and jsonb are read as they are written, and long rows some at a time."""
+    url, plain = source
+    with psycopg.connect(url) as connection:
+        connection.execute("alter table outbox add one json, add two jsonb, add three json")
+        for number in range(6):
+            connection.execute(
+                "insert into outbox (order_id, amount, one, two, three) values (%s, 1, %s, %s, %s)",
+                [
+                    f"{number}",
+                    '{"a": 0.1000000000000000000001, "b": 123456789012345678901}',
+                    json.dumps({"long": "x" * 1_000, "price": 12.5}),
+                    '{"a": 1, "a": 2}' if number == 3 else "null",
+                ],
+            )
+    fields = {name: {"column": name, "type": "json"} for name in ("one", "two", "three")}
+    declared = MAPPING.model_dump(exclude_defaults=True)
+    mapping = Mapping.model_validate({**declared, "data": {**declared["data"], **fields}})
+    monkeypatch.setattr(batch, "CHUNK_CHARACTERS", 2_000)
+    sizes: list[int] = []
+
+    def counted(*arguments: Any) -> BatchResult:
+        result = once.append_counted(*arguments)
+        sizes.append(result.sent)
+        return result
+
+    monkeypatch.setattr(outbox, "append_counted", counted)
+    assert counts(ingest_outbox(database, replace(plain, mappings=[mapping]))) == (5, 0, 1)
+    assert sizes == [2, 2, 2]
+    found = next(iter(store.read())).data
+    assert found["one"] == {"a": Decimal("0.1000000000000000000001"), "b": 123456789012345678901}
+    assert (found["two"]["price"], found["three"]) == (Decimal("12.5"), None)
+    with database.connection() as connection:
+        row = connection.execute("select reason from event_log.quarantine").fetchone()
+    assert row == ("data.three: a: given twice in one object",)
 
 
 def test_a_row_that_does_not_fit_the_mapping_is_quarantined(

@@ -317,10 +317,8 @@ def test_a_failing_compensation_goes_to_the_inbox(crm: ConnectionPool) -> None:
     with crm.connection() as connection:
         row = connection.execute("select reason, ended_at from sagas.executions").fetchone()
     assert row == ("compensation of b: undo b is impossible", RAN_AT)
-    assert _log(crm)[-1][1:] == (
-        "saga_step_failed",
-        {"saga_id": saga_id, "saga": "trip", "step": "b", "reason": "undo b is impossible"},
-    )
+    about = {"saga_id": saga_id, "saga": "trip", "step": "b", "reason": "undo b is impossible"}
+    assert [told[1:] for told in _log(crm)[-2:]] == [("saga_step_failed", about), ("saga_suspended", about)]
     called = len(calls)
     assert _runner(crm, saga).run("saas", saga_id) == "inbox"
     assert len(calls) == called
@@ -400,6 +398,26 @@ def test_a_saga_given_up_is_in_the_inbox_unless_it_has_ended(crm: ConnectionPool
     with crm.connection() as connection:
         rows = dict(connection.execute("select saga_id, status || coalesce(': ' || reason, '') from sagas.executions"))
     assert rows == {given_up: "inbox: five runs failed", completed: "completed"}
+    about = {"saga_id": given_up, "saga": "campaign_launch", "reason": "five runs failed"}
+    assert [told for told in _log(crm) if told[1] == "saga_suspended"] == [
+        (f"saga-{given_up}", "saga_suspended", about)
+    ]
+    with crm.connection() as connection:
+        assert without_last_event(connection) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_giving_up_and_saying_so_are_one_commit(crm: ConnectionPool, moment: str) -> None:
+    """Killed around its commit, giving up has left both the state and the event, or neither; the next completes it."""
+    saga_id = _request(crm)
+    with pytest.raises(_Killed), _killed_at(1, moment):
+        _runner(crm).give_up("saas", saga_id, "five runs failed")
+    with crm.connection() as connection:
+        row = connection.execute("select status from sagas.executions").fetchone()
+    assert row is not None
+    assert (row[0], len(_log(crm))) == (("pending", 0) if moment == "before" else ("inbox", 1))
+    _runner(crm).give_up("saas", saga_id, "five runs failed")
+    assert [event_type for _, event_type, _ in _log(crm)] == ["saga_suspended"]
 
 
 def test_an_unknown_saga_is_one_clear_line(crm: ConnectionPool) -> None:

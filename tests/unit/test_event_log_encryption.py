@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import copies
 from analytics_pipelines.event_log.copies import Named, forget_files
 from analytics_pipelines.event_log.encryption import (
     ERASED,
@@ -28,6 +29,7 @@ from analytics_pipelines.event_log.encryption import (
 )
 from analytics_pipelines.event_log.personal import PERSONAL, personal_fields, personal_names
 from analytics_pipelines.event_log.schemas.payload import Identifier, Payload, Personal, PersonalText
+from analytics_pipelines.event_log.validation import json_text
 from analytics_pipelines.local import platform
 from analytics_pipelines.read_models.columns import last
 from analytics_pipelines.read_models.declaration import ReadModel
@@ -205,7 +207,14 @@ NAMED = Named("lead-7", "7", frozenset({"lead_id"}))
         ('{"data": {"lead_id": 7}}', True),
         ('{"data": "{\\"lead_id\\": \\"7\\"}"}', True),
         ('{"data": {"lead_id": "\\u0037"}}', True),
-        ('{"data": {"product_id": "7", "lead_id": "77"}}', False),
+        ('{"specversion": "1.0", "data": {"product_id": "7", "lead_id": "77"}}', False),
+        ('[{"specversion": "1.0", "data": {"product_id": "7", "note": "{\\"a\\": \\"7\\"}"}}]', False),
+        ('{"specversion": "1.0", "data": {"lead_id": "7"}}', True),
+        ('{"event_type": "order_paid", "data": "{\\"order_id\\": \\"7\\"}"}', False),
+        ('{"customer no": "7", "mail": "ann@x.example"}', True),
+        ('{"customer no": 7.0}', True),
+        ('{"customer no": "77", "day": "2017-06-07"}', False),
+        ('  "lead_id": "\\u0037",', True),
         ("7,Ann,ann@x.example", True),
         ("17,Ann,ann@x.example", False),
         ('{"lead_id": "7"', True),
@@ -214,6 +223,36 @@ NAMED = Named("lead-7", "7", frozenset({"lead_id"}))
 def test_copies_are_found_by_who_they_name(content: str, is_named: bool) -> None:  # noqa: FBT001 - a parameter
     """An identifier counts in the field of its kind; where there are no fields, as a word."""
     assert NAMED.stands_in(content.encode()) is is_named
+
+
+@pytest.mark.parametrize(
+    ("identifier", "content"),
+    [
+        ("a/b", rb'{"data": {"lead_id": "a\/b"}}'),
+        ("a/b", rb'"lead_id": "a\/b",'),
+        ("M\u00fcller", rb'"lead_id": "M\u00fcller",'),
+        ("\U0001f600", rb'"lead_id": "\ud83d\ude00",'),
+        ("M\u00fcller", "1;M\u00fcller;Ann".encode("latin-1")),
+        ("M\u00fcller", '{"lead_id": "M\u00fcller"}'.encode("cp1252")),
+        ("5\u20ac", "1;5\u20ac;Ann".encode("cp1252")),
+        ("5\u20ac", "1;5\u20ac;Ann".encode("iso8859-15")),
+    ],
+)
+def test_an_identifier_is_found_however_it_is_written(identifier: str, content: bytes) -> None:
+    """Escaped as JSON allows, in whole values and in the lines of one, and in every encoding that is read."""
+    named = Named(f"lead-{identifier}", identifier, frozenset({"lead_id"}))
+    assert named.stands_in(content)
+    assert not Named("lead-nobody", "nobody", frozenset({"lead_id"})).stands_in(content)
+
+
+def test_a_line_longer_than_memory_is_searched_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a long line is cut, a name across the cut is found."""
+    monkeypatch.setattr(copies, "LINE_BYTES", 64)
+    (tmp_path / "done").mkdir()
+    for start in range(1, 140):
+        path = tmp_path / "done" / "long.json"
+        path.write_bytes(b"x" * start + b' "lead_\\u0069d": "lead-7" ' + b"x" * 140)
+        assert forget_files(tmp_path, NAMED)["deleted"] == [str(path)], start
 
 
 def test_landed_files_that_name_a_person_are_deleted(tmp_path: Path) -> None:
@@ -230,15 +269,45 @@ def test_landed_files_that_name_a_person_are_deleted(tmp_path: Path) -> None:
         (tmp_path / folder / "b.jsonl").write_bytes(line.replace(b'"7"', b'"8"'))
     (tmp_path / "failed" / "a.jsonl.reason.txt").write_text("line 2 of lead 7")
     (tmp_path / "done" / "c.jsonl.gz").write_bytes(gzip.compress(line))
-    (tmp_path / "done" / "d.jsonl.gz").write_bytes(b"no gzip")
+    (tmp_path / "done" / "d.jsonl.gz").write_bytes(b"\x1f\x8bno gzip")
+    (tmp_path / "done" / "d.mapping.yaml").write_text("schema_version: 7")
     parquet.write_table(pa.table({"lead_id": ["7"], "name": ["Ann"]}), tmp_path / "done" / "e.parquet")
+    other_name = pa.table({"No.": pa.array([7.0, None]), "name": ["Ann", "Bob"]})
+    parquet.write_table(other_name, tmp_path / "done" / "g.parquet")
+    plain = (tmp_path / "done" / "g.parquet").read_bytes()
+    (tmp_path / "done" / "h.parquet.gz").write_bytes(gzip.compress(plain))
+    (tmp_path / "done" / "i.parquet.zst").write_bytes(pa.compress(plain, "zstd", asbytes=True))
+    parquet.write_table(pa.table({"No.": ["8"]}), tmp_path / "done" / "j.parquet")
+    (tmp_path / "done" / "k.csv").write_bytes("8;J\u00fcrgen\n".encode("utf-16"))
+    (tmp_path / "done" / "l.jsonl.gz").write_bytes(gzip.compress(b"{}\n" * 100)[:-12])
     (tmp_path / "f.jsonl").write_bytes(line)
     found = forget_files(tmp_path, NAMED)
     assert {what: [Path(path).name for path in paths] for what, paths in found.items()} == {
-        "deleted": ["a.jsonl", "c.jsonl.gz", "e.parquet"],
+        "deleted": ["a.jsonl", "c.jsonl.gz", "e.parquet", "g.parquet", "h.parquet.gz", "i.parquet.zst"],
         "failed_deleted": ["a.jsonl"],
         "waiting": ["f.jsonl"],
-        "unreadable": ["d.jsonl.gz"],
+        "unreadable": ["d.jsonl.gz", "k.csv", "l.jsonl.gz"],
     }
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"b.jsonl", "d.jsonl.gz", "f.jsonl"}
+    assert left == {"b.jsonl", "d.jsonl.gz", "d.mapping.yaml", "f.jsonl", "j.parquet", "k.csv", "l.jsonl.gz"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1", "18446744073709551616", "18446744073709551615", "-9223372036854775809", "1.10", "1e2", "[1.10]",
+        '"a:b"', '"\\u00e9"', '{"amount":1.10}', "null", "true",
+    ],
+)  # fmt: skip
+def test_a_payload_with_personal_fields_keeps_every_digit(value: str) -> None:
+    """Whichever way a payload is read before its personal fields are sealed, the rest is written as it was sent."""
+    text = f'{{"lead_id":"1","more":{value}}}'
+    sent = PERSONAL["lead_created", 1].read(text)
+    assert sent is not None
+    assert json_text(sent) == text.replace("\\u00e9", "é").replace("1e2", "1E+2")
+
+
+@pytest.mark.parametrize("text", ['{"lead_id":"1","lead_id":"2"}', '{"lead_id":NaN}', "[1]", "{"])
+def test_what_is_no_single_object_is_not_read(text: str) -> None:
+    """A key that comes twice, and what is no JSON object, is left to the validation, which says why."""
+    assert PERSONAL["lead_created", 1].read(text) is None

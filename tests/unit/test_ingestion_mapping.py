@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import Malformed, NewEvent
+from analytics_pipelines.event_log import Malformed, NewEvent, batch
 from analytics_pipelines.ingestion.files import read_events
 from analytics_pipelines.ingestion.formats import Row
 from analytics_pipelines.ingestion.mapping import Mapper, load_mappings
@@ -56,7 +56,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def mapped(tmp_path: Path, change: dict[str, str]) -> NewEvent | Malformed | None:
+def mapped(tmp_path: Path, change: dict[str, Any]) -> NewEvent | Malformed | None:
     (mapping,) = load_mappings(write(tmp_path / "m.yaml", ORDERS))
     return Mapper(mapping).event(Row({**ROW, **change}, b"the row", "orders.csv:2"))
 
@@ -77,23 +77,24 @@ def test_a_row_becomes_an_event(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"amount": "12,50"}, "data.amount: '12,50' is no number such as 1234.50"),
+        ({"amount": "12,50"}, "data.amount: a text of length 5 is no number such as 1234.50"),
         ({"amount": ""}, "data.amount: column amount is empty"),
-        ({"amount": "nan"}, "data.amount: 'nan' is no number"),
-        ({"count": "1.5"}, "data.count: '1.5' is no whole number"),
-        ({"count": "1e999999999"}, "data.count: '1e999999999' is no whole number"),
-        ({"gift": "perhaps"}, "data.gift: 'perhaps' is neither true nor false"),
+        ({"amount": "nan"}, "data.amount: a text of length 3 is no number"),
+        ({"count": "1.5"}, "data.count: a text of length 3 is no whole number"),
+        ({"count": "1e999999999"}, "data.count: a text of length 11 is no whole number"),
+        ({"count": Decimal("1.5")}, "data.count: a value of the type Decimal is no whole number"),
+        ({"gift": "perhaps"}, "data.gift: a text of length 7 is neither true nor false"),
         ({"details": '{"a":1,"a":2}'}, "data.details: a: given twice"),
-        ({"day": "2017-07-01"}, "occurred_at: '2017-07-01' is no time of the format"),
-        ({"state": "lost"}, "event_type: the mapping names no type for 'lost' in column state"),
+        ({"day": "2017-07-01"}, "occurred_at: a text of length 10 is no time of the format"),
+        ({"state": "lost"}, "event_type: column state has a text of length 4 for which the mapping names no type"),
         ({"number": ""}, "stream: column number is empty"),
-        ({"line": "x"}, "sequence: 'x' is no number"),
+        ({"line": "x"}, "sequence: a text of length 1 is no number"),
     ],
 )
 def test_a_value_that_does_not_fit_refuses_the_row_and_names_the_field(
-    change: dict[str, str], reason: str, tmp_path: Path
+    change: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    """The reason begins with the path of the field; the row's bytes and place are kept."""
+    """The reason begins with the path of the field and quotes no value; the row's bytes and place are kept."""
     refused = mapped(tmp_path, change)
     assert isinstance(refused, Malformed)
     assert refused.reason.startswith(reason)
@@ -127,10 +128,16 @@ def test_a_wrong_mapping_is_one_line_that_names_the_field(change: tuple[str, str
 
 
 def test_a_column_that_the_file_lacks_fails_the_file_once(tmp_path: Path) -> None:
-    """Not every row for itself: the mapping is wrong, and the line says which column for what."""
+    """Not every row for itself: the line says which columns for what, and nothing of a first row that names none."""
     mappings = load_mappings(write(tmp_path / "m.yaml", ORDERS))
-    with pytest.raises(PipelinesError, match="there is no column 'state', which the mapping names for event_id"):
-        list(read_events(write(tmp_path / "a.csv", "number,day\n1,2\n"), mappings))
+    path = write(tmp_path / "a.csv", "number,ann@x.example\n1,2\n")
+    with pytest.raises(
+        PipelinesError, match="its 2 columns there is no 'state' for event_id, 'day' for occ"
+    ) as refused:
+        list(read_events(path, mappings))
+    with pytest.raises(PipelinesError, match="none of the 2 columns holds times") as not_proposed:
+        dry_run(path, [])
+    assert "ann@" not in f"{refused.value} {not_proposed.value}"
 
 
 def test_rows_without_an_id_are_known_by_their_values(tmp_path: Path) -> None:
@@ -185,6 +192,19 @@ def test_a_dry_run_of_cloud_events_says_what_would_happen(tmp_path: Path) -> Non
     assert (done.rows, done.events, done.proposed) == (3, Counter({"order_paid": 1}), None)
     assert [event["id"] for event in done.first] == ["1"]
     assert sorted(reason.split(":")[0] for reason in done.refused) == ["malformed", "unknown_type"]
+
+
+def test_rows_with_long_values_make_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read into memory at once is bounded by the size of payloads, however they are given."""
+    monkeypatch.setattr(batch, "CHUNK_CHARACTERS", 10_000)
+    texts: list[Any] = ["x" * 4_000, json.dumps({"x": "y" * 4_000}), {"x": {"y": ["z" * 4_000]}}, {"x": [1] * 500}]
+    now = datetime.now(UTC)
+    for data in texts:
+        events = [NewEvent("s", str(number), "order-1", "order_paid", now, data) for number in range(9)]
+        assert [len(chunk) for chunk in batch.chunks(events)] == [3, 3, 3]
+    endless: dict[str, Any] = {}
+    endless["itself"] = [endless, endless]
+    assert len(list(batch.chunks([NewEvent("s", "1", "order-1", "order_paid", now, endless)]))) == 1
 
 
 def test_a_proposed_mapping_can_be_used(tmp_path: Path) -> None:

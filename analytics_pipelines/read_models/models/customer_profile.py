@@ -2,7 +2,7 @@
 
 from analytics_pipelines.read_models.columns import Outermost, count, earliest, last, latest, top, total
 from analytics_pipelines.read_models.declaration import ReadModel
-from analytics_pipelines.read_models.models.order_state import of_lines
+from analytics_pipelines.read_models.models.order_state import REVENUE
 
 KNOWN = ("customer_registered", "customer_updated")
 
@@ -25,7 +25,12 @@ MODEL = ReadModel(
         _known("household_composition", "Who lives there, in the producer's words"),
         _known("children", "Children, in the producer's words"),
         count("orders", "Orders placed", "order_placed"),
-        total("revenue", "Revenue of the orders placed, in their currency", "order_placed", value=of_lines("revenue")),
+        total(
+            "revenue",
+            "Revenue of the orders placed, in their currency",
+            "order_placed",
+            value=REVENUE,
+        ),
         top("favourite_stores", "Stores of most orders", "order_placed", value="data ->> 'store_id'"),
         earliest("first_order_at", "First order (UTC)", "order_placed"),
         latest("last_order_at", "Newest order (UTC)", "order_placed"),

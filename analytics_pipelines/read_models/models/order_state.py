@@ -1,6 +1,6 @@
 """What state an order is in."""
 
-from analytics_pipelines.read_models.columns import Move, earliest, last, latest, literal, state_machine, total
+from analytics_pipelines.read_models.columns import Move, earliest, last, latest, state_machine, total
 from analytics_pipelines.read_models.declaration import ReadModel
 
 STORE = "data ->> 'channel' = 'store'"
@@ -8,10 +8,8 @@ ONLINE = "data ->> 'channel' <> 'store'"
 OPEN = ("pending", "processing")
 
 
-def of_lines(field: str) -> str:
-    """Return the sum of a field over the lines of an order."""
-    return f"(select sum((line ->> {literal(field)})::numeric) from jsonb_array_elements(data -> 'lines') as line)"
-
+REVENUE = "read_models.sum_of(data -> 'lines', 'revenue')"
+QUANTITY = "read_models.sum_of(data -> 'lines', 'quantity')"
 
 MODEL = ReadModel(
     name="order_state",
@@ -46,8 +44,8 @@ MODEL = ReadModel(
         earliest("cancelled_at", "When it was cancelled (UTC)", "order_cancelled"),
         earliest("refunded_at", "When money was first given back (UTC)", "order_refunded"),
         last("lines", "integer", "Lines of the order", "order_placed", value="jsonb_array_length(data -> 'lines')"),
-        last("quantity", "numeric", "Units over all lines", "order_placed", value=of_lines("quantity")),
-        last("revenue", "numeric", "What the seller receives", "order_placed", value=of_lines("revenue")),
+        last("quantity", "numeric", "Units over all lines", "order_placed", value=QUANTITY),
+        last("revenue", "numeric", "What the seller receives", "order_placed", value=REVENUE),
         total("paid_amount", "Money received", "order_paid", value="(data ->> 'amount')::numeric"),
         total("refunded_amount", "Money given back", "order_refunded", value="(data ->> 'amount')::numeric"),
         latest(
