@@ -212,15 +212,16 @@ def _of_days(connection: Connection, model: ReadModel, by: Axis, arguments: dict
     is_cut = f"_first_{AXES[by]} <= %(at)s and _first_position <= %(up_to)s and not ({is_whole})"
     days = _of_key(model, sql.days(model))
     # Asked for beforehand: with the range and the days at hand, Postgres finds the best way to read them.
-    bounds = f"select min(_first_position), max(_last_position), array_agg(day) from ({days}) as days where {is_cut}"
-    first, last, cut = _one(connection, model, bounds, arguments)
+    bounds = f"""select min(_first_position), max(_last_position), min(_first_occurred_at), max(_last_occurred_at),
+    array_agg(day) from ({days}) as days where {is_cut}"""
+    first, last, since, until, cut = _one(connection, model, bounds, arguments)
     names = ", ".join([sql.keys(model), *(part.name for part in model.parts)])
     whole = f"select {names} from ({days}) as days where {is_whole}"
     if cut is None:
         return sql.combine(model, f"({whole}) as partial")
-    arguments |= {"first": first, "last": min(last, arguments["up_to"]), "days": cut}
-    where = f"""position between %(first)s and %(last)s and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s
-    and {sql.DAY} = any(%(days)s)"""
+    arguments |= {"first": first, "last": min(last, arguments["up_to"]), "since": since, "until": until, "days": cut}
+    where = f"""position between %(first)s and %(last)s and occurred_at between %(since)s and %(until)s
+    and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s and {sql.DAY} = any(%(days)s)"""
     again = _of_key(model, f"({sql.fold(model, where)})")
     return sql.combine(model, f"(({whole}) union all ({again})) as partial")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -142,6 +143,8 @@ def shown(value: object) -> str:
     """Write a value of a row for people."""
     if value is None:
         return "-"
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 

@@ -29,7 +29,7 @@ def branch() -> None:
 @click.option("--tenant", help="Whose events are meant by an edit that does not say.")
 @_AS_JSON
 def create(name: str, file: IO[bytes], tenant: str | None, *, as_json: bool) -> None:
-    r"""Build the read models over the log with some events dropped, changed or inserted.
+    """Build the read models over the log with some events dropped, changed or inserted.
 
     A line of the edits is one of
 
@@ -41,7 +41,7 @@ def create(name: str, file: IO[bytes], tenant: str | None, *, as_json: bool) -> 
     where 17 is the position of an event (`pipelines events tail` shows it); {"tenantid": ..., "source": ..., "id": ...}
     names it, too. A change sets the fields of data that it gives. An insert is a CloudEvent, valid as any. The log
     itself stays as it is. The tables are in the schema branch_NAME.
-    """
+    """  # noqa: D301 - click's mark of a paragraph whose lines stay as they are
     from analytics_pipelines.event_log.catalog import configured_catalog
     from analytics_pipelines.event_log.validation import require_tenant
     from analytics_pipelines.read_models import branches
@@ -123,7 +123,7 @@ def _as_object(one: Branch) -> dict[str, Any]:
 def _line(one: Branch) -> str:
     first, last = min(one.positions.values()), max(one.positions.values())
     at = f"position {first}" if first == last else f"positions {first} to {last}"
-    return f"{one.name}: the log up to {at} with {one.edits:,} edits; {one.differing:,} rows differ"
+    return f"{one.name}: the log up to {at} with edits: {one.edits:,}; rows that differ: {one.differing:,}"
 
 
 def _diff_as_object(found: BranchDiff) -> dict[str, Any]:
@@ -150,17 +150,22 @@ def _diff_as_object(found: BranchDiff) -> dict[str, Any]:
 def _diff_text(found: BranchDiff) -> str:
     lines = [_line(found.branch)]
     for name, model in found.models.items():
-        lines += ["", f"{name}: {model.differing:,} rows differ", *_of_model(model)]
+        lines += ["", f"{name}, rows that differ: {model.differing:,}", *_of_model(model)]
     if found.without_effect:
         lines += ["", f"without effect: {_edits(found.without_effect)}"]
     return "\n".join(lines)
 
 
 def _of_model(model: ModelDiff) -> list[str]:
+    from analytics_pipelines.read_models.as_of_commands import shown
+
     lines = [f"  {row.tenant_id}/{'/'.join(row.key)} ({_edits(row.lines)}) {_row(row)}" for row in model.rows]
     if model.differing > len(model.rows):
         lines.append(f"  and {model.differing - len(model.rows):,} more; --limit shows more")
-    return [*lines, *(f"  total {name}: {before} -> {after}" for name, (before, after) in model.totals.items())]
+    return [
+        *lines,
+        *(f"  total {name}: {shown(before)} -> {shown(after)}" for name, (before, after) in model.totals.items()),
+    ]
 
 
 def _row(row: DifferingRow) -> str:

@@ -207,7 +207,7 @@ def diff(connection: Connection, name: str, *, limit: int = 20) -> BranchDiff:
     """
     branch, schema = _find(connection, name), _schema(name)
     models: dict[str, ModelDiff] = {}
-    for model in branch.positions:
+    for model in sorted(branch.positions):
         rows = connection.execute(
             _sql(f"select tenant_id, key, lines, before::text, after::text, count(*) over () from {schema}._differences"
                  " where model = %s order by tenant_id, key limit %s"),

@@ -220,7 +220,7 @@ def test_a_wrong_edit_is_named_by_its_line(shop: ConnectionPool) -> None:
         ({"drop": 1.5}, "drop: a position, or source and id, are needed"),
         ({"drop": {"source": "test", "id": "9"}}, "drop: the log has no such event"),
         ({"change": 1}, "data or time: one is needed"),
-        ({"change": 1, "time": "noon"}, "time: 'noon' is no RFC 3339 time"),
+        ({"change": 1, "time": "noon"}, "time: an RFC 3339 time such as"),
         ({"change": 1, "time": "2999-01-01T00:00:00Z"}, "time: lies in the future"),
         ({"change": 2, "data": {"amount": "ten"}}, "data.amount: Input should be a valid number"),
         ({"insert": {**cloud_event, "type": "order_lost"}}, "type: order_lost version 1 is not in the catalog"),
@@ -287,10 +287,10 @@ def test_the_commands_make_show_list_and_drop(
     assert run("list").stdout == "no branches\n"
     made = run("create", "unpaid", "--edit", str(file), "--tenant", "shop")
     assert made.exit_code == 0, made.exception
-    assert "with 1 edits; 1 rows differ; see `pipelines branch diff unpaid`" in made.stdout
+    assert "with edits: 1; rows that differ: 1; see `pipelines branch diff unpaid`" in made.stdout
     text = run("diff", "unpaid").stdout
     assert "shop/1 (edit 1) differs: status processing -> pending" in text
-    assert "total paid_amount: 9.90 -> 0" in text
+    assert "total paid_amount: 9.9 -> 0" in text
     shown = json.loads(run("diff", "unpaid", "--json").stdout)
     assert shown["models"]["order_state"]["rows"][0]["edits"] == [1]
     assert [one["branch"] for one in json.loads(run("list", "--json").stdout)] == ["unpaid"]
