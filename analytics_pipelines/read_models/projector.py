@@ -17,7 +17,7 @@ from psycopg import errors
 from psycopg import sql as pg
 
 from analytics_pipelines import progress
-from analytics_pipelines.read_models import sql, versions
+from analytics_pipelines.read_models import sql, table_function, versions
 from analytics_pipelines.read_models.versions import Version
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
 def publish(connection: Connection, model: ReadModel) -> None:
     """Point the public view at the version that the code declares."""
     show(connection, versions.declared(model))
+    table_function.publish(connection, model)
 
 
 def show(connection: Connection, version: Version) -> None:
@@ -320,7 +321,8 @@ def _is_published(connection: Connection, model: ReadModel) -> bool:
         """,
         [f"read_models.{model.name}", model.name, sql.table(model)],
     ).fetchone()
-    return dict(_described(connection, model.name)) == model.descriptions and facts == (model.grain, True)
+    current = dict(_described(connection, model.name)) == model.descriptions and facts == (model.grain, True)
+    return current and table_function.is_published(connection, model)
 
 
 def _described(connection: Connection, name: str) -> list[tuple[str, str | None]]:

@@ -1,0 +1,273 @@
+"""What a read model said at a moment: one row of it, and what changed between two moments.
+
+Defines `as_of` and `changes`. Both fold events by the model's own declaration, up to the position that its live rows
+stand at, and no further: what a row was can be compared with what it is. A moment is inclusive, and either event time
+or log time. A whole model as of a moment is `table_function.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, TypeAlias, cast
+
+from psycopg import errors
+from psycopg import sql as pg
+
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.cloud_events import exact_json
+from analytics_pipelines.read_models import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from psycopg import Connection
+
+    from analytics_pipelines.read_models.declaration import ReadModel
+
+Axis: TypeAlias = Literal["event-time", "log-time"]
+Row: TypeAlias = "dict[str, Any]"
+
+AXES: dict[Axis, str] = {"event-time": "occurred_at", "log-time": "recorded_at"}
+"""The column of the log that each kind of time is read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A row as of a moment.
+
+    Attributes:
+        position: events up to this position of the log are counted.
+        row: the row, by column; None if the key had no event by then.
+    """
+
+    position: int
+    row: Row | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a row changed.
+
+    Attributes:
+        key: which row, by key column.
+        appeared: whether it was not there before.
+        columns: the columns that differ, each with what it was and what it became.
+    """
+
+    key: dict[str, str]
+    appeared: bool
+    columns: dict[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed between two moments.
+
+    Attributes:
+        position: events up to this position of the log are counted.
+        appeared: how many rows were not there at the first moment.
+        changed: how many were, and are different at the second.
+        rows: some of them, in the order of their keys.
+    """
+
+    position: int
+    appeared: int
+    changed: int
+    rows: list[Change]
+
+
+def as_of(  # noqa: PLR0913 - a question in full
+    connection: Connection,
+    model: ReadModel,
+    tenant_id: str,
+    key: Sequence[str],
+    at: datetime,
+    *,
+    by: Axis = "event-time",
+) -> Answer:
+    """Return one row as it was.
+
+    Where all events of the key lie in one stream, only that stream is read. Otherwise partial results by day are put
+    together, where the model keeps them, and only what a day's end cuts is read from the log; else the tenant's log is.
+
+    Args:
+        connection: a session. Its transaction reads one snapshot if it is repeatable read.
+        model: the model.
+        tenant_id: whose row.
+        key: a value for each of the model's key columns.
+        at: the moment, inclusive.
+        by: whether that is when events occurred, or when they were recorded.
+
+    Raises:
+        PipelinesError: the model was not built yet, the key has another number of columns, or the tenant no events.
+    """
+    if len(key) != len(model.key):
+        raise PipelinesError(
+            f"{model.name} is keyed by {', '.join(model.key)}: give {len(model.key)} value(s), not {len(key)}"
+        )
+    arguments = {"tenant_id": tenant_id, "at": at, "reader": sql.table(model)}
+    arguments |= {f"key_{place}": value for place, value in enumerate(key)}
+    position, is_scattered, text = _one(connection, model, _of_stream(model, by), arguments)
+    arguments["up_to"] = position
+    if is_scattered:
+        query = _of_days(connection, model, by, arguments) if model.by_day else _of_log(model, by)
+        (text,) = _one(connection, model, f"select {_shown(model, query)}", arguments)
+    if text is None:
+        require_known_tenant(connection, tenant_id)
+    return Answer(position or 0, _row(text))
+
+
+def changes(  # noqa: PLR0913 - a question in full
+    connection: Connection,
+    model: ReadModel,
+    tenant_id: str,
+    at: datetime,
+    to: datetime,
+    *,
+    key: Sequence[str] = (),
+    by: Axis = "event-time",
+    limit: int = 20,
+) -> Changes:
+    """Return what changed in a model after one moment and up to another.
+
+    Args:
+        connection: a session, as for `as_of`.
+        model: the model.
+        tenant_id: whose rows.
+        at: the first moment, inclusive.
+        to: the second, inclusive, not before the first.
+        key: only the row of this key; all rows unless given.
+        by: whether moments are when events occurred, or when they were recorded.
+        limit: how many rows to return at most, of all that are counted.
+
+    Raises:
+        PipelinesError: as for `as_of`; or the second moment is before the first.
+    """
+    if to < at:
+        raise PipelinesError(f"{to.isoformat()} is before {at.isoformat()}: give the earlier moment first")
+    if key:
+        before = as_of(connection, model, tenant_id, key, at, by=by)
+        after = as_of(connection, model, tenant_id, key, to, by=by)
+        if after.row is None or before.row == after.row:
+            return Changes(after.position, 0, 0, [])
+        change = _change(model, before.row, after.row)
+        return Changes(after.position, int(change.appeared), int(not change.appeared), [change])
+    here = "select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s"
+    arguments: dict[str, Any] = {"tenant_id": tenant_id, "reader": sql.table(model), "at": at, "to": to, "limit": limit}
+    (position,) = _one(connection, model, f"select ({here})", arguments)
+    arguments["up_to"] = position
+    rows = _execute(connection, model, _changes(model, by), arguments).fetchall()
+    if not rows:
+        require_known_tenant(connection, tenant_id)
+        return Changes(position or 0, 0, 0, [])
+    found = [_change(model, _row(before), cast("Row", _row(after))) for _, _, before, after in rows]
+    return Changes(position, rows[0][0], rows[0][1] - rows[0][0], found)
+
+
+def require_known_tenant(connection: Connection, tenant_id: str) -> None:
+    """Refuse a tenant that has no events: a misspelt name is no empty answer.
+
+    Raises:
+        PipelinesError: it has none.
+    """
+    found = connection.execute("select from event_log.streams where tenant_id = %s limit 1", [tenant_id]).fetchone()
+    if found is None:
+        raise PipelinesError(f"tenant {tenant_id[:100]!r} has no events in the log; correct the name")
+
+
+def _of_key(model: ReadModel, query: str) -> str:
+    """Return the query for what another says of the asked key."""
+    conditions = ["tenant_id = %(tenant_id)s", *(f"{name} = %(key_{place})s" for place, name in enumerate(model.key))]
+    return f"select * from {query} as of_key where {' and '.join(conditions)}"
+
+
+def _shown(model: ReadModel, state: str) -> str:
+    """Return the expression for the row that a query of state shows, as JSON."""
+    return f"(select row_to_json(shown)::text from ({sql.view(model, f'({state}) as state')}) as shown)"
+
+
+def _of_stream(model: ReadModel, by: Axis) -> str:
+    """Return the statement that reads one stream, if it holds all events of the key, and tells if it does not."""
+    where = f"position <= (select position from here) and {AXES[by]} <= %(at)s"
+    stream = "(select _first_stream from live where _first_stream = _last_stream)"
+    log = sql.in_stream("%(tenant_id)s", stream)
+    return f"""with here as materialized (
+    select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s
+), live as materialized (
+    {_of_key(model, sql.table(model))}
+)
+select (select position from here), (select _first_stream <> _last_stream from live),
+    {_shown(model, _of_key(model, f"({sql.fold(model, where, log)})"))}"""
+
+
+def _of_log(model: ReadModel, by: Axis) -> str:
+    where = f"position <= %(up_to)s and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s"
+    return _of_key(model, f"({sql.fold(model, where)})")
+
+
+def _of_days(connection: Connection, model: ReadModel, by: Axis, arguments: dict[str, Any]) -> str:
+    """Return the query that takes whole days as they are, and folds again the days that the moment or position cuts."""
+    is_whole = f"_last_{AXES[by]} <= %(at)s and _last_position <= %(up_to)s"
+    is_cut = f"_first_{AXES[by]} <= %(at)s and _first_position <= %(up_to)s and not ({is_whole})"
+    days = _of_key(model, sql.days(model))
+    # Asked for beforehand: with the range and the days at hand, Postgres finds the best way to read them.
+    bounds = f"""select min(_first_position), max(_last_position), min(_first_occurred_at), max(_last_occurred_at),
+    array_agg(day) from ({days}) as days where {is_cut}"""
+    first, last, since, until, cut = _one(connection, model, bounds, arguments)
+    names = ", ".join([sql.keys(model), *(part.name for part in model.parts)])
+    whole = f"select {names} from ({days}) as days where {is_whole}"
+    if cut is None:
+        return sql.combine(model, f"({whole}) as partial")
+    arguments |= {"first": first, "last": min(last, arguments["up_to"]), "since": since, "until": until, "days": cut}
+    where = f"""position between %(first)s and %(last)s and occurred_at between %(since)s and %(until)s
+    and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s and {sql.DAY} = any(%(days)s)"""
+    again = _of_key(model, f"({sql.fold(model, where)})")
+    return sql.combine(model, f"(({whole}) union all ({again})) as partial")
+
+
+def _changes(model: ReadModel, by: Axis) -> str:
+    """Return the statement for the rows that events between the two moments touched, before and after."""
+    axis, keys = AXES[by], sql.keys(model)
+    between = f"""position <= %(up_to)s and tenant_id = %(tenant_id)s and {axis} > %(at)s and {axis} <= %(to)s"""
+
+    def then(moment: str) -> str:
+        up_to = f"position <= %(up_to)s and {axis} <= %({moment})s"
+        return sql.view(model, f"({sql.refolded(model, 'touched', up_to)}) as state")
+
+    return f"""with touched as materialized (
+    select {keys}, _first_stream as first_stream, _last_stream as last_stream
+    from (select distinct {keys} from ({sql.events(model, between)}) as events) as new
+    join {sql.table(model)} using ({keys})
+), earlier as ({then("at")}), later as ({then("to")})
+select count(*) filter (where earlier.tenant_id is null) over (), count(*) over (),
+    row_to_json(earlier)::text, row_to_json(later)::text
+from later left join earlier using ({keys})
+where to_jsonb(earlier) is distinct from to_jsonb(later)
+order by {keys}
+limit %(limit)s"""
+
+
+def _change(model: ReadModel, before: Row | None, after: Row) -> Change:
+    key = {name: after[name] for name in model.key}
+    earlier = before or dict.fromkeys(after)
+    differing = (name for name in after if name not in {"tenant_id", *key} and earlier[name] != after[name])
+    return Change(key, before is None, {name: (earlier[name], after[name]) for name in differing})
+
+
+def _one(connection: Connection, model: ReadModel, query: str, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+    row = _execute(connection, model, query, arguments).fetchone()
+    assert row is not None
+    return row
+
+
+def _execute(connection: Connection, model: ReadModel, query: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    try:
+        return connection.execute(pg.SQL(cast("LiteralString", query)), arguments)
+    except errors.UndefinedTable:
+        raise PipelinesError(f"read model {model.name} was not built yet; run `pipelines build`") from None
+
+
+def _row(text: str | None) -> Row | None:
+    """Read a row from JSON; numbers keep every digit."""
+    return None if text is None else cast("Row", exact_json(text.encode()))
