@@ -1,7 +1,8 @@
 """Jobs that cross rooms.
 
-Defines `lineage` (everything), `landing` and `outbox` (what newly landed files or rows change) and `clean_up`
-(forgetting old runs). A job of one room belongs into that room.
+Defines `lineage` (everything), `landing` and `outbox` (what newly landed files or rows change), `advance` (read models,
+when the log has grown), `nightly_checks` (what a run only checks as far as it touched it) and `clean_up` (forgetting
+old runs). A job of one room belongs into that room.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,9 @@ from dagster import (
     job,
     op,
 )
+
+from analytics_pipelines.read_models.checks import CHECKS as READ_MODEL_CHECKS
+from analytics_pipelines.read_models.checks import CHECKS_EVERYTHING
 
 KEPT_DAYS = 30
 WRITES_LINEAGE = {"pipelines/writes": "lineage"}
@@ -47,6 +51,22 @@ outbox = define_asset_job(
     tags={**WRITES_LINEAGE, MAX_RUNTIME_SECONDS_TAG: "3600"},
 )
 
+advance = define_asset_job(
+    "advance",
+    selection=AssetSelection.groups("read_models"),
+    description="Bring read models up to the end of the log.",
+    executor_def=in_process_executor,
+    tags={**WRITES_LINEAGE, MAX_RUNTIME_SECONDS_TAG: "3600"},
+)
+
+nightly_checks = define_asset_job(
+    "nightly_checks",
+    selection=AssetSelection.checks(*(spec.key for check in READ_MODEL_CHECKS for spec in check.check_specs)),
+    description="Compare every row of every read model with a replay of the log.",
+    executor_def=in_process_executor,
+    tags={**CHECKS_EVERYTHING, MAX_RUNTIME_SECONDS_TAG: "7200"},
+)
+
 
 @op(description=f"Remove runs, with their event logs, that ended more than {KEPT_DAYS} days ago.")
 def remove_old_runs(context: OpExecutionContext) -> int:
@@ -71,6 +91,6 @@ def clean_up() -> None:
     remove_old_runs()
 
 
-JOBS = [lineage, landing, clean_up]
+JOBS = [lineage, landing, advance, nightly_checks, clean_up]
 OUTBOX_JOBS = [outbox]
 """Only where an outbox is configured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
-from analytics_pipelines.automation.jobs import clean_up, lineage
+from analytics_pipelines.automation.jobs import clean_up, lineage, nightly_checks
 
 nightly_lineage = ScheduleDefinition(
     name="nightly_lineage",
@@ -13,6 +13,15 @@ nightly_lineage = ScheduleDefinition(
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
     description="Every night at 02:00 UTC, build everything.",
+)
+
+nightly_checks_schedule = ScheduleDefinition(
+    name="nightly_checks_schedule",
+    job=nightly_checks,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every night at 03:00 UTC, check every row of every read model.",
 )
 
 weekly_clean_up = ScheduleDefinition(
@@ -24,4 +33,4 @@ weekly_clean_up = ScheduleDefinition(
     description="Every Sunday at 04:00 UTC, forget old runs.",
 )
 
-SCHEDULES = [nightly_lineage, weekly_clean_up]
+SCHEDULES = [nightly_lineage, nightly_checks_schedule, weekly_clean_up]

@@ -1,7 +1,7 @@
 """Sensors of jobs that cross rooms.
 
-Defines those that watch the landing folder and the outbox, whose jobs build every room, and the one that looks after
-dead runs.
+Defines those that watch the landing folder and the outbox, whose jobs build every room, the one that watches the log
+for the read models, and the one that looks after dead runs.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from dagster import (
     sensor,
 )
 
-from analytics_pipelines.automation.jobs import landing, outbox
+from analytics_pipelines.automation.jobs import WRITES_LINEAGE, advance, landing, outbox
+from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 
 _UNFINISHED = [
@@ -72,6 +73,35 @@ def outbox_table(context: SensorEvaluationContext, platform: Platform) -> Iterat
 
 
 @sensor(
+    name="log_has_grown",
+    job=advance,
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Starts the job advance when settled events change a read model, whoever appended these.",
+)
+def log_has_grown(context: SensorEvaluationContext, platform: Platform) -> Iterator[RunRequest | SkipReason]:
+    """Ask for one run for each position that the log has come to, unless a run is building tables already.
+
+    How far a model has come stands in its checkpoint: what a run did not do is asked for again when the log grows on,
+    and not before, so that a failing run is no flood. The cursor says up to where events change no model.
+    """
+    from analytics_pipelines.event_log import EventStore
+    from analytics_pipelines.read_models import projector
+
+    if context.instance.get_runs(RunsFilter(tags=WRITES_LINEAGE, statuses=_UNFINISHED), limit=1):
+        yield SkipReason("a run is building tables")
+        return
+    settled = EventStore(platform.pool).settled_position()
+    with platform.pool.connection() as connection:
+        behind = projector.behind(connection, READ_MODELS.values(), settled, after=int(context.cursor or 0))
+    if behind:
+        yield RunRequest(run_key=str(settled), tags={"pipelines/behind": str(len(behind))})
+    else:
+        context.update_cursor(str(settled))
+        yield SkipReason(f"no read model is changed by what the log has, up to position {settled}")
+
+
+@sensor(
     name="dead_runs",
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
@@ -84,6 +114,6 @@ def dead_runs(context: SensorEvaluationContext) -> SkipReason:
     return SkipReason(f"ended {end_dead_runs(context.instance)} runs whose process is gone")
 
 
-SENSORS = [landing_folder, dead_runs]
+SENSORS = [landing_folder, log_has_grown, dead_runs]
 OUTBOX_SENSORS = [outbox_table]
 """Only where an outbox is configured."""

@@ -12,11 +12,11 @@ from analytics_pipelines.resources import Platform
 
 @asset(
     key=["graph", "edges"],
-    deps=[["staging", "stg_introductions"], ["marts", "dim_products"], ["marts", "fct_order_lines"]],
+    deps=[["read_models", "relationship_edges"], ["marts", "dim_products"], ["marts", "fct_order_lines"]],
     group_name="graph",
     kinds={"sql", "postgres"},
     owners=["team:analytics"],
-    code_version="1",
+    code_version="2",
 )
 def edges(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
     """One row per tenant, graph and pair of nodes.

@@ -22,10 +22,9 @@ MINIMUM_ORDERS = 20
 
 _INTRODUCTIONS = """
     insert into graph.edges (tenant_id, graph, source_id, target_id, weight, interactions, first_at, last_at)
-    select tenant_id, %(graph)s, introducer_id, introduced_id, count(*), count(*), min(occurred_at), max(occurred_at)
-    from staging.stg_introductions
-    where introducer_id <> introduced_id
-    group by tenant_id, introducer_id, introduced_id
+    select tenant_id, %(graph)s, source_id, target_id, interactions, interactions, first_at, last_at
+    from read_models.relationship_edges
+    where kind = 'introduced' and source_id <> target_id
 """
 
 # Numbers stand for the products, in the order of their ids: millions of pairs are grouped faster by integers than text.

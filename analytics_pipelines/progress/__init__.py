@@ -152,6 +152,14 @@ def lag(connection: Connection, position: int) -> tuple[int, float]:
     return row[0], max(row[1], 0.0)
 
 
+def note_change(connection: Connection, asset_key: str) -> None:
+    """Say that an asset changed outside of a build, so that the next build makes anew what derives from it."""
+    connection.execute(
+        "update progress.builds set built_at = clock_timestamp() where asset_key = %s and tenant_id = %s",
+        [asset_key, ALL_TENANTS],
+    )
+
+
 def lock_asset(connection: Connection, asset_key: str) -> None:
     """Keep other runs from building the same asset until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(2018, hashtext(%s))", [asset_key])
@@ -202,6 +210,14 @@ def read_checkpoint(connection: Connection, reader: str) -> int:
     ).fetchone()
     assert row is not None
     return row[0]
+
+
+def position_of(connection: Connection, reader: str) -> int:
+    """Return the position up to which a durable reader's effects are committed, as far as this transaction sees."""
+    row = connection.execute(
+        "select position from progress.checkpoints where tenant_id = %s and reader = %s", [ALL_TENANTS, reader]
+    ).fetchone()
+    return 0 if row is None else row[0]
 
 
 def write_checkpoint(connection: Connection, reader: str, position: int) -> None:

@@ -5,14 +5,18 @@ advance in one pass over the log.
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, AssetSpec, MaterializeResult, multi_asset
+from dagster import AssetExecutionContext, AssetKey, AssetSpec, FreshnessPolicy, MaterializeResult, multi_asset
 
 from analytics_pipelines.read_models import sql
 from analytics_pipelines.read_models.declaration import ReadModel
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
+
+# Built every night, and whenever the log has grown: past this, builds have failed.
+FRESH = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
 
 
 def asset_key(model: ReadModel) -> AssetKey:
@@ -28,6 +32,7 @@ def _spec(model: ReadModel) -> AssetSpec:
         kinds={"postgres"},
         owners=["team:analytics"],
         code_version=sql.version(model),
+        freshness_policy=FRESH,
         metadata={"pipelines/events": model.events},
         description=f"{model.grain}\n\nFolded from: {', '.join(model.events)}.",
     )
@@ -35,11 +40,13 @@ def _spec(model: ReadModel) -> AssetSpec:
 
 @multi_asset(specs=[_spec(model) for model in READ_MODELS.values()], can_subset=True)
 def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[MaterializeResult[Any]]:
-    """Bring the selected read models up to the run's position."""
+    """Bring the selected read models up to the run's position; those whose declaration changed are rebuilt beside."""
     from analytics_pipelines import progress
     from analytics_pipelines.read_models import projector
+    from analytics_pipelines.read_models.rebuild import rebuild_changed
 
     models = [model for model in READ_MODELS.values() if asset_key(model) in context.selected_asset_keys]
+    rebuilt = {done.model: done for done in rebuild_changed(platform.pool, models, platform.pin(context))}
     results: list[MaterializeResult[Any]] = []
     with platform.build_together(context, context.selected_asset_keys) as builds:
         one = next(iter(builds.values()))
@@ -48,7 +55,10 @@ def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[
             done = advanced[model.name]
             events, seconds = progress.lag(one.connection, done.up_to)
             result = builds[asset_key(model)].result(
-                seconds=done.seconds,
+                seconds=done.seconds + (rebuilt[model.name].seconds if model.name in rebuilt else 0),
+                version=done.version,
+                replaced_version=(rebuilt[model.name].former or "") if model.name in rebuilt else "",
+                is_held=done.version != sql.version(model),
                 touched_keys=done.touched,
                 from_position=done.after,
                 events_per_second=round((done.up_to - done.after) / done.seconds) if done.seconds else 0,

@@ -20,7 +20,7 @@ from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.cloud_events import exact_json
 from analytics_pipelines.read_models import edits as editing
 from analytics_pipelines.read_models import sql
-from analytics_pipelines.read_models.columns import Folded, literal
+from analytics_pipelines.read_models.columns import Maximum, Minimum, literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -320,7 +320,9 @@ def _build(connection: Connection, name: str, model: ReadModel, arguments: dict[
 
 
 def _write_totals(connection: Connection, schema: str, model: ReadModel) -> None:
-    names = [column.name for column in model.columns if isinstance(column, Folded) and column.type in _NUMBERS]
+    # The sum of largest or smallest values says nothing.
+    summed = (column for column in model.folded if not isinstance(column, (Minimum, Maximum)))
+    names = [column.name for column in summed if column.type in _NUMBERS]
     if not names:
         return
     sums = ", ".join(f"coalesce(sum({name}), 0)::numeric as {name}" for name in names)

@@ -313,12 +313,12 @@ def total(name: str, description: str, *events: str, value: str, where: str = ""
 
 def minimum(name: str, kind: str, description: str, *events: str, value: str, where: str = "") -> Minimum:
     """Declare the smallest value."""
-    return Minimum(name, kind, description, events, value, where=where)
+    return Minimum(name, kind, description, events, _plain(kind, value), where=where)
 
 
 def maximum(name: str, kind: str, description: str, *events: str, value: str, where: str = "") -> Maximum:
     """Declare the largest value."""
-    return Maximum(name, kind, description, events, value, where=where)
+    return Maximum(name, kind, description, events, _plain(kind, value), where=where)
 
 
 def earliest(name: str, description: str, *events: str, where: str = "") -> Minimum:
@@ -404,6 +404,11 @@ def state_machine(name: str, states: Mapping[str, str], *moves: Move) -> tuple[M
             "({0}).invalid",
         ),
     )  # fmt: skip
+
+
+def _plain(kind: str, value: str) -> str:
+    # 1.0 and 1.00 are equal, and which of the two came first must not show.
+    return f"trim_scale({value})" if kind == "numeric" else value
 
 
 def literal(text: str) -> str:

@@ -1,7 +1,9 @@
 """Bringing read models up to a position of the log.
 
-Defines `advance` (fold what is new into the state, rows and checkpoint in one transaction) and `differences` (replay a
-part of the keys from zero and compare). What a model is stands in `models/`, the SQL in `sql.py`.
+Defines `advance` (fold what is new into what is served, rows and checkpoint in one transaction), `build` (fold a
+version from zero), `publish` (point the public view at it), `differences` (replay and compare) and `repair` (replay and
+put right what differs). What a model is stands in `models/`, the SQL in `sql.py`, and how a new version takes an old
+one's place in `rebuild.py`.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ from psycopg import errors
 from psycopg import sql as pg
 
 from analytics_pipelines import progress
-from analytics_pipelines.read_models import sql, table_function
+from analytics_pipelines.read_models import sql, table_function, versions
+from analytics_pipelines.read_models.versions import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from psycopg import Connection
 
     from analytics_pipelines.read_models.declaration import ReadModel
 
 SHOWN = 5
+RANGES = 256
+"""Into how many ranges, by the hash of the key, rows are parted to be compared."""
+LOCK_TIMEOUT = "500ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,140 +42,296 @@ class Advanced:
         up_to: the position it is at.
         touched: the keys whose rows it wrote.
         seconds: how long it took; of models that advanced in one pass over the log, each its even share.
+        version: the version that is served, and was advanced.
     """
 
     after: int
     up_to: int
     touched: int
     seconds: float
+    version: str
 
 
 def advance(connection: Connection, models: Iterable[ReadModel], up_to: int) -> dict[str, Advanced]:
     """Fold the events up to a position into the models, in one pass over the log, and return what became of each.
 
-    Rows and checkpoints are written in the caller's transaction. A declaration that changed gets a table of its own,
-    folded from zero, and the public view is pointed at it. A model that has come further stays where it is.
+    Rows and checkpoints are written in the caller's transaction. A model without a table is folded from zero and
+    published. One whose declaration has changed keeps serving the former version, which is advanced, until
+    `rebuild.py` has put the new one in its place. A model that has come further stays where it is.
     """
-    # In one order, so that two workers never wait for each other in a circle.
-    models = sorted(models, key=sql.table)
-    positions = {model.name: progress.read_checkpoint(connection, sql.table(model)) for model in models}
-    advanced = {name: Advanced(after, max(after, up_to), 0, 0) for name, after in positions.items()}
-    behind = [model for model in models if positions[model.name] < up_to]
-    new = [model for model in models if not _exists(connection, model)]
-    for model in new:
-        started = time.perf_counter()
-        touched = _build(connection, model, max(positions[model.name], up_to))
+    models = sorted(models, key=lambda model: model.name)
+    for model in models:  # in one order, so that two workers never wait for each other in a circle
+        versions.lock(connection, model.name)
+    serving = {model.name: _serving(connection, model) for model in models}
+    positions = {name: progress.read_checkpoint(connection, version.table) for name, version in serving.items()}
+    advanced = {
+        name: Advanced(after, max(after, up_to), 0, 0, serving[name].version) for name, after in positions.items()
+    }
+    new = [name for name, version in serving.items() if not versions.exists(connection, version)]
+    for name in new:
+        started, position = time.perf_counter(), advanced[name].up_to
+        touched = build(connection, serving[name], position)
         seconds = time.perf_counter() - started
-        advanced[model.name] = Advanced(0, max(positions[model.name], up_to), touched, seconds)
-    behind = sorted((model for model in behind if model not in new), key=lambda model: positions[model.name])
-    for after, group in groupby(behind, key=lambda model: positions[model.name]):
+        advanced[name] = Advanced(0, position, touched, seconds, serving[name].version)
+    behind = [name for name, position in positions.items() if position < up_to and name not in new]
+    behind.sort(key=lambda name: positions[name])
+    for after, group in groupby(behind, key=lambda name: positions[name]):
         together = list(group)
         started = time.perf_counter()
-        counts = connection.execute(_sql(sql.together(together)), {"after": after, "up_to": up_to}).fetchone()
+        counts = _fold(connection, [serving[name] for name in together], after, up_to)
         seconds = (time.perf_counter() - started) / len(together)
-        assert counts is not None
-        for model, touched in zip(together, counts, strict=True):
-            advanced[model.name] = Advanced(after, up_to, touched, seconds)
+        for name, touched in zip(together, counts, strict=True):
+            advanced[name] = Advanced(after, up_to, touched, seconds, serving[name].version)
     for model in models:
-        if not _is_published(connection, model):
-            _publish(connection, model)
-        progress.write_checkpoint(connection, sql.table(model), advanced[model.name].up_to)
+        if serving[model.name].version == sql.version(model):
+            if not _is_published(connection, model):
+                publish(connection, model)
+            versions.serve(connection, serving[model.name])
     return advanced
 
 
-def differences(connection: Connection, model: ReadModel, *, slices: int = 1, part: int = 0) -> tuple[int, list[str]]:
+def behind(connection: Connection, models: Iterable[ReadModel], up_to: int, *, after: int = 0) -> list[str]:
+    """Return the names of the models that an event in `(after, up_to]`, past their checkpoint, would change."""
+    found: list[str] = []
+    for model in models:
+        version = _serving(connection, model)
+        row = connection.execute(
+            "select exists (select from event_log.events "
+            "where position > %s and position <= %s and event_type = any(%s))",
+            [max(after, progress.position_of(connection, version.table)), up_to, version.events],
+        ).fetchone()
+        if row is not None and row[0]:
+            found.append(model.name)
+    return found
+
+
+def catch_up(connection: Connection, version: Version, up_to: int) -> None:
+    """Fold the events up to a position into a version, whether it is served or not."""
+    after = progress.read_checkpoint(connection, version.table)
+    if after < up_to:
+        _fold(connection, [version], after, up_to)
+
+
+def differences(
+    connection: Connection, model: ReadModel | Version, *, after: int | None = None
+) -> tuple[int, list[str]]:
     """Replay the model from zero to its checkpoint and compare it with the live rows.
+
+    Rows are compared by a hash of each range of keys first, and by key in the ranges where hashes differ. All must be
+    read as of one moment: where others may advance the model, in a transaction that is at least repeatable read.
 
     Returns how many keys were compared, and some of those that differ, as `tenant/key`.
 
     Args:
         connection: a session.
-        model: the model.
-        slices: compare every so-many-th key; 1 compares all.
-        part: which of the slices.
+        model: the model, or a version of it.
+        after: compare only the keys that events past this position touch; None compares all.
     """
-    arguments = {"after": 0, "up_to": progress.read_checkpoint(connection, sql.table(model))}
-    arguments |= {"slices": slices, "slice": part}
-    sliced = f"where {sql.of_slice(model)}"
-    connection.execute(
-        _sql(f"create temporary table replayed on commit drop as select * from ({sql.fold(model)}) as fold {sliced}"),
-        arguments,
-    )
-    compared = connection.execute("select count(*) from replayed").fetchone()
-    assert compared is not None
-    both = " and ".join(f"live.{name} = replayed.{name}" for name in ["tenant_id", *model.key])
-    either = " || '/' || ".join(f"coalesce(live.{name}, replayed.{name})" for name in ["tenant_id", *model.key])
-    parts = ", ".join(["tenant_id", *model.key, *(part.name for part in model.parts)])
-    different = f"""
-        select {either}
-        from (select {parts} from {sql.table(model)} {sliced}) as live
-        full join (select {parts} from replayed) as replayed on {both}
-        where live is distinct from replayed
-        order by 1 limit {SHOWN}
+    version = model if isinstance(model, Version) else versions.declared(model)
+    arguments = {"after": after or 0, "up_to": progress.position_of(connection, version.table)}
+    compared, differing = _differences(connection, _state(version), version, arguments, only_touched=after is not None)
+    if version.by_day and after is None and not differing:
+        differing = _differences(connection, _days(version), version, arguments)[1]
+    return compared, differing
+
+
+def repair(connection: Connection, version: Version, *, tenant: str = "", key: str = "") -> tuple[int, list[str]]:
+    """Replay the model to its checkpoint and replace the rows that differ, all others stay as they are.
+
+    Returns how many keys were put right, and some of them. Others advance the model after this transaction.
+
+    Args:
+        connection: a session.
+        version: the version.
+        tenant: with `key`, the one row to look at; all unless given.
+        key: its key; of several columns, joined by `/`.
     """
-    rows = connection.execute(_sql(different), arguments).fetchall()
-    connection.execute("drop table replayed")
-    return compared[0], [row[0] for row in rows]
+    arguments = {"after": 0, "up_to": progress.read_checkpoint(connection, version.table), "tenant": tenant, "key": key}
+    one = f"where tenant_id = %(tenant)s and {_named(version.key[1:])} = %(key)s" if key else ""
+    found: list[tuple[int, list[str]]] = []
+    for rows in [_state(version), *([_days(version)] if version.by_day else [])]:
+        connection.execute(
+            _sql(
+                f"create temporary table replayed on commit drop as "
+                f"select {rows.columns} from ({rows.replay}) as replay {one}"
+            ),
+            arguments,
+        )
+        live = f"(select {rows.columns} from {rows.table} {one}) as live"
+        connection.execute(
+            _sql(f"create temporary table wrong on commit drop as {_unequal(rows, live, 'replayed')}"), arguments
+        )
+        same = " and ".join(f"target.{name} = wrong.{name}" for name in rows.key)
+        connection.execute(_sql(f"delete from {rows.table} as target using wrong where {same}"))
+        connection.execute(
+            _sql(
+                f"insert into {rows.table} ({rows.columns}) "
+                f"select {rows.columns} from replayed join wrong using ({', '.join(rows.key)})"
+            )
+        )
+        wrong = connection.execute(
+            _sql(f"select {_named(version.key)}, count(*) over () from wrong group by 1 order by 1 limit {SHOWN}")
+        ).fetchall()
+        connection.execute("drop table replayed, wrong")
+        found.append((wrong[0][1] if wrong else 0, [name for name, _ in wrong]))
+    return max(found)
 
 
-def _build(connection: Connection, model: ReadModel, up_to: int) -> int:
-    """Fold from zero into a new table: unlike an insert, CREATE TABLE AS folds in parallel."""
-    table, arguments = sql.table(model), {"after": 0, "up_to": up_to}
-    query = sql.fold(model)
-    if not model.is_mergeable:
-        workers = connection.execute("select current_setting('max_parallel_workers_per_gather')::integer").fetchone()
-        assert workers is not None
-        query = sql.in_slices(model, query, max(1, workers[0]))
-    if model.by_day:
-        days = sql.days(model)
-        connection.execute(_sql(f"drop table if exists {days}"))
-        connection.execute(_sql(f"create table {days} as {sql.fold_by_day(model)}"), arguments)
-        connection.execute(_sql(f"alter table {days} add primary key ({sql.keys(model)}, day)"))
-        query = sql.combine(model, days)
-    touched = connection.execute(_sql(f"create table {table} as {query}"), arguments).rowcount
-    connection.execute(_sql(f"alter table {table} add primary key ({sql.keys(model)})"))
-    connection.execute(_sql(f"analyze {table}"))  # what dbt joins in the same minute shall have a plan for its size
-    return touched
+def build(connection: Connection, version: Version, up_to: int) -> int:
+    """Fold a version from zero into a new table, and return its rows.
+
+    Unlike an insert, CREATE TABLE AS folds in parallel.
+    """
+    arguments = {"after": 0, "up_to": up_to}
+    connection.execute(_sql(f"drop table if exists {version.table}, {version.days} cascade"))
+    query = version.fold_at_once
+    if version.by_day:
+        connection.execute(_sql(f"create table {version.days} as {version.by_day}"), arguments)
+        connection.execute(_sql(f"alter table {version.days} add primary key ({', '.join(version.key)}, day)"))
+        query = version.combine
+    rows = connection.execute(_sql(f"create table {version.table} as {query}"), arguments).rowcount
+    connection.execute(_sql(f"alter table {version.table} add primary key ({', '.join(version.key)})"))
+    connection.execute(_sql(f"analyze {version.table}"))  # what dbt joins in the same minute shall have a plan for it
+    progress.read_checkpoint(connection, version.table)
+    progress.write_checkpoint(connection, version.table, up_to)
+    return rows
 
 
-def _exists(connection: Connection, model: ReadModel) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [sql.table(model)]).fetchone()
-    return row is not None and row[0]
+def publish(connection: Connection, model: ReadModel) -> None:
+    """Point the public view at the version that the code declares, and make its function as of a moment."""
+    show(connection, versions.declared(model))
+    table_function.publish(connection, model)
 
 
-def _is_published(connection: Connection, model: ReadModel) -> bool:
-    """Tell whether the public view reads this version's table and is described in today's words."""
-    name = f"read_models.{model.name}"
-    described = connection.execute(
-        "select attname, col_description(attrelid, attnum) from pg_attribute where attrelid = to_regclass(%s)", [name]
-    ).fetchall()
-    facts = connection.execute(
-        """
-        select obj_description(to_regclass(%s)), exists (
-            select from information_schema.view_table_usage
-            where view_schema = 'read_models' and view_name = %s and 'read_models.' || table_name = %s)
-        """,
-        [name, model.name, sql.table(model)],
-    ).fetchone()
-    current = dict(described) == model.descriptions and facts == (model.grain, True)
-    return current and table_function.is_published(connection, model)
+def show(connection: Connection, version: Version) -> None:
+    """Point the public view at a version, in one transaction: readers find the former one or this one.
 
-
-def _publish(connection: Connection, model: ReadModel) -> None:
-    view = pg.Identifier("read_models", model.name)
-    query = _sql(sql.view(model, sql.table(model)))
-    connection.execute("set local lock_timeout = '10s'")  # rather fail and be tried again than hold up its readers
+    Raises:
+        psycopg.errors.LockNotAvailable: readers have held the view for too long; others wait meanwhile, so try later.
+    """
+    view = pg.Identifier("read_models", version.name)
+    before = [name for name, _ in _described(connection, version.name)]
+    # A view can be replaced in place, with those that are built upon it, if what it gets comes after what it has.
+    kept = [name for name in before if name in version.descriptions]
+    added = [name for name in version.descriptions if name not in kept]
+    query = _sql(f"select {', '.join(kept + added)} from ({version.view}) as shown")
+    connection.execute(pg.SQL("set local lock_timeout = {}").format(pg.Literal(LOCK_TIMEOUT)))
     try:
         with connection.transaction():
             connection.execute(pg.SQL("create or replace view {} as {}").format(view, query))
     except errors.InvalidTableDefinition:
         # A view that loses or changes columns cannot be replaced in place; views built on it are made again by dbt.
         connection.execute(pg.SQL("drop view {} cascade").format(view))
-        connection.execute(pg.SQL("create view {} as {}").format(view, query))
-    _comment(connection, pg.SQL("view {}").format(view), model.grain)
-    for name, text in model.descriptions.items():
+        connection.execute(pg.SQL("create view {} as {}").format(view, _sql(version.view)))
+    connection.execute("set local lock_timeout to default")
+    _comment(connection, pg.SQL("view {}").format(view), version.grain)
+    for name, text in version.descriptions.items():
         _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)
-    table_function.publish(connection, model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A table, and the query that replays it."""
+
+    table: str
+    key: list[str]
+    parts: list[str]
+    replay: str
+
+    @property
+    def columns(self) -> str:
+        return ", ".join([*self.key, *self.parts])
+
+
+def _state(version: Version) -> _Rows:
+    return _Rows(version.table, version.key, version.parts, version.fold)
+
+
+def _days(version: Version) -> _Rows:
+    return _Rows(version.days, [*version.key, "day"], version.day_parts, version.by_day)
+
+
+def _differences(
+    connection: Connection, rows: _Rows, version: Version, arguments: dict[str, Any], *, only_touched: bool = False
+) -> tuple[int, list[str]]:
+    live, replayed = f"select {rows.columns} from {rows.table}", f"select {rows.columns} from ({rows.replay}) as replay"
+    prefix = "with "
+    if only_touched:
+        prefix = f"with {version.touched}, "
+        live += f" join touched using ({', '.join(version.key)})"
+        replayed = f"select {rows.columns} from ({version.refold}) as replay"
+    place = f"hashtextextended({_named(rows.key)}, 0) & {RANGES - 1}"
+    ranges = f"""{place} as place, count(*) as keys, bit_xor(hash_record_extended(row({rows.columns}), 0)) as hash"""
+    found = connection.execute(
+        _sql(f"""{prefix} live as (select {ranges} from ({live}) as live group by 1),
+            replayed as (select {ranges} from ({replayed}) as replayed group by 1)
+            select coalesce(sum(replayed.keys), 0)::bigint, array_agg(place) filter (
+                where live.keys is distinct from replayed.keys or live.hash is distinct from replayed.hash)
+            from live full join replayed using (place)"""),
+        arguments,
+    ).fetchone()
+    assert found is not None
+    if not found[1]:
+        return found[0], []
+    there = f"where {place} = any(%(places)s)"
+    unequal = _unequal(
+        rows, f"(select * from ({live}) as live {there}) as live", f"(select * from ({replayed}) as replay {there})"
+    )
+    names = connection.execute(
+        _sql(f"{prefix} wrong as ({unequal}) select {_named(rows.key)} from wrong order by 1 limit {SHOWN}"),
+        {**arguments, "places": found[1]},
+    ).fetchall()
+    return found[0], [name for (name,) in names]
+
+
+def _unequal(rows: _Rows, live: str, replayed: str) -> str:
+    """Return the query for the keys whose live row is not the replayed one, or that only one side has."""
+    return f"""select {", ".join(rows.key)} from {live} full join {replayed} as replayed using ({", ".join(rows.key)})
+where ({", ".join(f"live.{name}" for name in [*rows.key, *rows.parts])})
+    is distinct from ({", ".join(f"replayed.{name}" for name in [*rows.key, *rows.parts])})"""
+
+
+def _named(key: Sequence[str]) -> str:
+    return " || '/' || ".join(key)
+
+
+def _serving(connection: Connection, model: ReadModel) -> Version:
+    """Return the version to advance: the one that is served, or, where there is none, the declared one."""
+    declared, entry = versions.declared(model), versions.served(connection, model.name)
+    if entry is None or entry.version.version == declared.version or not versions.exists(connection, entry.version):
+        return declared
+    return entry.version
+
+
+def _fold(connection: Connection, behind: Sequence[Version], after: int, up_to: int) -> Sequence[int]:
+    counts = connection.execute(_sql(sql.together(behind)), {"after": after, "up_to": up_to}).fetchone()
+    assert counts is not None
+    for version in behind:
+        progress.write_checkpoint(connection, version.table, up_to)
+    return counts
+
+
+def _is_published(connection: Connection, model: ReadModel) -> bool:
+    """Tell whether the public view reads this version's table and is described in today's words."""
+    facts = connection.execute(
+        """
+        select obj_description(to_regclass(%s)), exists (
+            select from information_schema.view_table_usage
+            where view_schema = 'read_models' and view_name = %s and 'read_models.' || table_name = %s)
+        """,
+        [f"read_models.{model.name}", model.name, sql.table(model)],
+    ).fetchone()
+    current = dict(_described(connection, model.name)) == model.descriptions and facts == (model.grain, True)
+    return current and table_function.is_published(connection, model)
+
+
+def _described(connection: Connection, name: str) -> list[tuple[str, str | None]]:
+    """Return the columns of the public view, in order, with what is said of each."""
+    return connection.execute(
+        "select attname, col_description(attrelid, attnum) from pg_attribute "
+        "where attrelid = to_regclass(%s) and attnum > 0 order by attnum",
+        [f"read_models.{name}"],
+    ).fetchall()
 
 
 def _comment(connection: Connection, what: pg.Composable, text: str) -> None:

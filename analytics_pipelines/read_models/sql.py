@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from analytics_pipelines.read_models.columns import Derived, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from analytics_pipelines.read_models.declaration import ReadModel
+    from analytics_pipelines.read_models.versions import Version
 
 LOG = "event_log.events"
 NEW = "position > %(after)s and position <= %(up_to)s"
@@ -26,6 +27,8 @@ _ENVELOPE = (
     "data",
 )  # fmt: skip
 ENVELOPE = ", ".join(_ENVELOPE)
+SLICES = 2
+"""As many as Postgres by default puts workers to one query."""
 DAY = "(occurred_at at time zone 'UTC')::date"
 
 # Partial results by day know where their events lie and when they were recorded, so that `as-of` can tell what of a day
@@ -115,20 +118,16 @@ where {present}
 group by {grouped}"""
 
 
-def of_slice(model: ReadModel) -> str:
-    """Return the condition that keeps one of `slices` slices of the keys, number `slice`, by their hash."""
-    key = " || '/' || ".join(model.key)
-    return f"(%(slices)s = 1 or abs(hashtext({key})::bigint) %% %(slices)s = %(slice)s)"
+def fold_at_once(model: ReadModel) -> str:
+    """Return the fold as the server works on several parts of it at once, from zero.
 
-
-def in_slices(model: ReadModel, query: str, slices: int) -> str:
-    """Return the query in slices of the keys, which the server works on at once.
-
-    Postgres divides the rows of an aggregate among its workers only where partial results merge.
+    Where partial results merge, Postgres sees to that itself; otherwise the keys are taken in slices, by their hash.
     """
-    places = ({"slices": slices, "slice": number} for number in range(slices))
-    sliced = (f"select * from ({query}) as fold where {_with(of_slice(model), place)}" for place in places)
-    return "\nunion all\n".join(sliced)
+    if model.is_mergeable:
+        return fold(model)
+    key = " || '/' || ".join(model.key)
+    slices = (f"abs(hashtext({key})::bigint) %% {SLICES} = {number}" for number in range(SLICES))
+    return "\nunion all\n".join(f"select * from ({fold(model)}) as fold where {condition}" for condition in slices)
 
 
 def fold_by_day(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
@@ -236,45 +235,44 @@ def in_stream(tenant: str, stream: str, log: str = LOG) -> str:
     return f"(select {ENVELOPE} from {log} where tenant_id = {tenant} and stream_id = {same} offset 0) as stream"
 
 
-def _refold(model: ReadModel, log: str, where: str) -> str:
-    # A key whose events are all of one stream is read through that stream's index, all others by one scan.
+def touched(model: ReadModel, log: str = LOG, where: str = NEW) -> str:
+    """Return the common table expressions that give, as `touched`, the keys that events touch and where these lie."""
     present = " and ".join(f"{name} is not null" for name in model.key)
-    names = ", ".join(part.name for part in model.parts)
-    updates = _lines(f"{part.name} = excluded.{part.name}" for part in model.parts)
-    return f"""with new as (
+    return f"""new as (
     select {keys(model)}, min(stream_id collate "C") as first_stream, max(stream_id collate "C") as last_stream
     from ({events(model, where, log)}) as events where {present} group by {keys(model)}
 ), touched as materialized (
     select {keys(model)}, least(first_stream, _first_stream) as first_stream,
         greatest(last_stream, _last_stream) as last_stream
     from new left join {table(model)} using ({keys(model)})
-)
+)"""
+
+
+def _refold(model: ReadModel, log: str, where: str) -> str:
+    # A key whose events are all of one stream is read through that stream's index, all others by one scan.
+    names = ", ".join(part.name for part in model.parts)
+    updates = _lines(f"{part.name} = excluded.{part.name}" for part in model.parts)
+    return f"""with {touched(model, log, where)}
 insert into {table(model)} ({keys(model)}, {names})
 {refolded(model, "touched")}
 on conflict ({keys(model)}) do update set
     {updates}"""
 
 
-def together(models: Iterable[ReadModel]) -> str:
+def together(versions: Iterable[Version]) -> str:
     """Return the one statement that brings several models up to a position, reading the new events once.
 
     It gives one row: the touched keys of each model, in order.
     """
-    models = list(models)
-    types = sorted({event for model in models for event in model.events})
+    versions = list(versions)
+    types = sorted({event for version in versions for event in version.events})
     read = f"select {ENVELOPE} from {LOG} where event_type in ({', '.join(map(literal, types))}) and {NEW}"
     named = [("new_events", f"materialized ({read})")]
-    for model in models:
-        named += [(name, f"({query})") for name, query in steps(model, "new_events", "true")]
+    for version in versions:
+        named += [(name, f"({query})") for name, query in version.steps]
     clauses = ",\n".join(f"{name} as {query}" for name, query in named)
-    counts = ", ".join(f"(select count(*) from {model.name}_touched)" for model in models)
+    counts = ", ".join(f"(select count(*) from {version.name}_touched)" for version in versions)
     return f"with {clauses}\nselect {counts}"
-
-
-def _with(condition: str, values: Mapping[str, int]) -> str:
-    for name, value in values.items():
-        condition = condition.replace(f"%({name})s", str(value))
-    return condition
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -23,6 +23,19 @@ def ended_sagas_say_so_in_the_log(platform: Platform) -> AssetCheckResult:
     )
 
 
+@asset_check(asset=["read_models", "saga_state"])
+def agrees_with_executions(platform: Platform) -> AssetCheckResult:
+    """Compare where the log says that each saga stands with `sagas.executions`, which rules."""
+    from analytics_pipelines.sagas.executions import differing_from_the_read_model
+
+    with platform.pool.connection() as connection:
+        found = differing_from_the_read_model(connection)
+    return AssetCheckResult(
+        passed=not found,
+        metadata={"sagas": len(found), "examples": MetadataValue.json([list(row) for row in found[:SHOWN]])},
+    )
+
+
 @asset_check(asset=["sagas", "executions"])
 def inbox_is_empty(platform: Platform) -> AssetCheckResult:
     """Warn when a saga waits for an operator."""
@@ -33,4 +46,4 @@ def inbox_is_empty(platform: Platform) -> AssetCheckResult:
     return AssetCheckResult(passed=waiting == 0, severity=AssetCheckSeverity.WARN, metadata={"sagas": waiting})
 
 
-CHECKS = [ended_sagas_say_so_in_the_log, inbox_is_empty]
+CHECKS = [ended_sagas_say_so_in_the_log, agrees_with_executions, inbox_is_empty]

@@ -37,6 +37,23 @@ _LAST_EVENT_DIFFERS = """
     order by e.saga_id
 """
 
+# A saga that has gone on since the model was built is told by the next build.
+_STATE_DIFFERS = """
+    select e.saga_id, e.status, s.status
+    from sagas.executions as e
+    left join read_models.saga_state as s using (tenant_id, saga_id)
+    where e.status <> 'pending' and s.status is distinct from e.status
+        and not exists (
+            select from event_log.events as log
+            where log.tenant_id = e.tenant_id and log.stream_id = 'saga-' || e.saga_id
+                and log.position > (
+                    select b.position from progress.builds as b
+                    where b.tenant_id = '*' and b.asset_key = 'read_models/saga_state'
+                )
+        )
+    order by e.saga_id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -151,3 +168,8 @@ def count_by_status(connection: Connection) -> dict[str, int]:
 def without_last_event(connection: Connection) -> list[tuple[str, str, str | None]]:
     """Return sagas whose stream does not end with the event of their end: saga_id, status, last event type."""
     return connection.execute(_LAST_EVENT_DIFFERS).fetchall()
+
+
+def differing_from_the_read_model(connection: Connection) -> list[tuple[str, str, str | None]]:
+    """Return sagas that the read model `saga_state` tells otherwise: saga_id, status, the model's status."""
+    return connection.execute(_STATE_DIFFERS).fetchall()

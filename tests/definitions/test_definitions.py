@@ -66,6 +66,7 @@ def test_every_job_has_a_maximum_runtime_and_sensors_run(definitions: Definition
             assert "dagster/max_runtime" in job.tags, job.name
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "landing_folder",
+        "log_has_grown",
         "campaign_launch_sensor",
         "dead_runs",
     }

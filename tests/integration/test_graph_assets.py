@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 _INPUTS = """
-    create table staging.stg_introductions as
-    select 'saas' as tenant_id, 'lead-' || n / 3 as introducer_id, 'lead-' || n as introduced_id,
-        timestamptz '2024-03-01 12:00Z' as occurred_at
+    create table read_models.relationship_edges as
+    select 'saas' as tenant_id, 'lead-' || n / 3 as source_id, 'lead-' || n as target_id, 'introduced' as kind,
+        1 as interactions, timestamptz '2024-03-01 12:00Z' as first_at, timestamptz '2024-03-01 12:00Z' as last_at
     from generate_series(1, 40) as n;
     create table marts.fct_order_lines as
     select 'shop' as tenant_id, 'order-' || n as order_id, product_id, 'completed' as status,

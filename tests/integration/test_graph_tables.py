@@ -26,8 +26,8 @@ def connection(database: ConnectionPool) -> Iterator[Connection]:
     """A session to a database that has the tables the graph reads, empty."""
     with database.connection() as connection:
         connection.execute("""
-            create table staging.stg_introductions
-                (tenant_id text, introducer_id text, introduced_id text, occurred_at timestamptz);
+            create table read_models.relationship_edges (tenant_id text, source_id text, target_id text, kind text,
+                interactions bigint, first_at timestamptz, last_at timestamptz);
             create table marts.fct_order_lines
                 (tenant_id text, order_id text, product_id text, ordered_at timestamptz, status text);
             create table marts.dim_products (tenant_id text, product_id text, name text, orders integer);
@@ -38,9 +38,19 @@ def connection(database: ConnectionPool) -> Iterator[Connection]:
 def fill(connection: Connection, order_lines: Sequence[OrderLine], introductions: Sequence[Introduction] = ()) -> None:
     """Fill the tables, row by row in the order given, with a dimension that agrees with the lines."""
     with connection.cursor() as cursor:
-        cursor.execute("truncate staging.stg_introductions, marts.fct_order_lines, marts.dim_products")
+        cursor.execute("truncate read_models.relationship_edges, marts.fct_order_lines, marts.dim_products")
         cursor.executemany("insert into marts.fct_order_lines values (%s, %s, %s, %s, %s)", order_lines)
-        cursor.executemany("insert into staging.stg_introductions values (%s, %s, %s, %s)", introductions)
+        cursor.execute(
+            "create temporary table introductions (tenant_id text, source text, target text, at timestamptz)"
+        )
+        cursor.executemany("insert into introductions values (%s, %s, %s, %s)", introductions)
+        cursor.execute("""
+            insert into read_models.relationship_edges
+            select tenant_id, source, target, kind, count(*), min(at), max(at)
+            from introductions, unnest(array['introduced', 'wrote_to']) as kind
+            group by tenant_id, source, target, kind;
+            drop table introductions
+        """)
         cursor.execute("""
             insert into marts.dim_products
             select tenant_id, product_id, 'Name of ' || product_id,

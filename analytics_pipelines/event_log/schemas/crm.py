@@ -296,6 +296,7 @@ class DealWon(Payload):
     lead_id: Identifier
     amount: Amount
     currency: str
+    sales_representative_id: Identifier | None = None
 
 
 class DealLost(Payload):
@@ -304,6 +305,7 @@ class DealLost(Payload):
     deal_id: Identifier
     lead_id: Identifier
     reason: str
+    sales_representative_id: Identifier | None = None
 
 
 PAYLOADS: tuple[type[Payload], ...] = (

@@ -145,20 +145,23 @@ def _deal_opened(_world: World, deal: int, lead: int, representative: int, cents
     )
 
 
-def _deal_won(_world: World, deal: int, lead: int, _representative: int, cents: int) -> _Text:
+def _deal_won(_world: World, deal: int, lead: int, representative: int, cents: int) -> _Text:
     return (
         f"deal-{deal}-won",
         f"deal-{deal}",
-        f'{{"deal_id":"{deal}","lead_id":"{lead}","amount":{_hundredths(cents)},"currency":"{CURRENCY}"}}',
+        (
+            f'{{"deal_id":"{deal}","lead_id":"{lead}","amount":{_hundredths(cents)},"currency":"{CURRENCY}",'
+            f'"sales_representative_id":"{representative}"}}'
+        ),
     )
 
 
-def _deal_lost(_world: World, deal: int, lead: int, *_: int) -> _Text:
+def _deal_lost(_world: World, deal: int, lead: int, representative: int, *_: int) -> _Text:
     reason = REASONS_LOST[deal % len(REASONS_LOST)]
     return (
         f"deal-{deal}-lost",
         f"deal-{deal}",
-        f'{{"deal_id":"{deal}","lead_id":"{lead}","reason":"{reason}"}}',
+        f'{{"deal_id":"{deal}","lead_id":"{lead}","reason":"{reason}","sales_representative_id":"{representative}"}}',
     )
 
 

@@ -324,7 +324,7 @@ class World:
         return [
             rows_of("deal_opened", at, (*deal, representative, cents)),
             rows_of("deal_won", closed_at, (*deal, representative, won_cents), chosen=won),
-            rows_of("deal_lost", closed_at, deal, chosen=~won),
+            rows_of("deal_lost", closed_at, (*deal, representative), chosen=~won),
         ]
 
     def _orders_bought(self, day: int) -> list[Rows]:

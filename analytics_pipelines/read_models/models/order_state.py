@@ -1,6 +1,15 @@
 """What state an order is in."""
 
-from analytics_pipelines.read_models.columns import Move, earliest, last, latest, state_machine, total
+from analytics_pipelines.read_models.columns import (
+    Derived,
+    Move,
+    count,
+    earliest,
+    last,
+    latest,
+    state_machine,
+    total,
+)
 from analytics_pipelines.read_models.declaration import ReadModel
 
 STORE = "data ->> 'channel' = 'store'"
@@ -10,6 +19,11 @@ OPEN = ("pending", "processing")
 
 REVENUE = "read_models.sum_of(data -> 'lines', 'revenue')"
 QUANTITY = "read_models.sum_of(data -> 'lines', 'quantity')"
+
+
+def _seconds(name: str, description: str, from_column: str, to_column: str) -> Derived:
+    return Derived(name, "numeric", description, f"extract(epoch from {to_column} - {from_column})")
+
 
 MODEL = ReadModel(
     name="order_state",
@@ -43,15 +57,27 @@ MODEL = ReadModel(
         earliest("delivered_at", "When it arrived (UTC)", "order_delivered"),
         earliest("cancelled_at", "When it was cancelled (UTC)", "order_cancelled"),
         earliest("refunded_at", "When money was first given back (UTC)", "order_refunded"),
-        last("lines", "integer", "Lines of the order", "order_placed", value="jsonb_array_length(data -> 'lines')"),
-        last("quantity", "numeric", "Units over all lines", "order_placed", value=QUANTITY),
-        last("revenue", "numeric", "What the seller receives", "order_placed", value=REVENUE),
+        _seconds("seconds_to_payment", "Seconds from placed to paid", "placed_at", "paid_at"),
+        _seconds("seconds_to_shipment", "Seconds from paid to shipped", "paid_at", "shipped_at"),
+        _seconds("seconds_to_delivery", "Seconds from shipped to delivered", "shipped_at", "delivered_at"),
+        last("cancel_reason", "text", "Why it was cancelled", "order_cancelled", value="data ->> 'reason'"),
+        count("payments_failed", "Payments that the payment service refused", "payment_failed"),
+        last("lines", "integer", "Lines of the order as placed", "order_placed",
+             value="jsonb_array_length(data -> 'lines')"),
+        last("quantity", "numeric", "Units over these lines", "order_placed", value=QUANTITY),
+        last("revenue", "numeric", "What the seller receives for these lines", "order_placed",
+             value=REVENUE),
+        count("lines_added", "Lines added before it was paid", "order_line_added"),
+        count("lines_removed", "Products taken off before it was paid", "order_line_removed"),
+        total("quantity_returned", "Units that came back", "order_line_returned",
+              value="(data ->> 'quantity')::numeric"),
         total("paid_amount", "Money received", "order_paid", value="(data ->> 'amount')::numeric"),
         total("refunded_amount", "Money given back", "order_refunded", value="(data ->> 'amount')::numeric"),
         latest(
             "last_event_at", "Newest event of the row (UTC)",
             "order_placed", "order_paid", "order_confirmed", "order_processing_started", "order_shipped",
             "order_delivered", "order_completed", "order_cancelled", "order_refunded",
+            "order_line_added", "order_line_removed", "order_line_returned", "payment_failed",
         ),
     ),
 )  # fmt: skip

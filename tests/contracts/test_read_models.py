@@ -1,0 +1,52 @@
+"""The read models say all that they promise, and use the whole vocabulary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from analytics_pipelines.event_log.schemas import SCHEMAS
+from analytics_pipelines.read_models import columns
+from analytics_pipelines.read_models.columns import Column, Derived, Fold, Folded, Outermost
+from analytics_pipelines.read_models.documentation import PAGE, page
+from analytics_pipelines.read_models.models import READ_MODELS
+
+ABSTRACT = {Column, Folded, Outermost, columns._OfValue, columns._Tallied}  # noqa: SLF001 - not words of a declaration
+
+
+def words(column: Column) -> set[str]:
+    """What of the vocabulary a column uses."""
+    if isinstance(column, Derived):
+        return {word for word in ("histogram_percentile", "nullif(") if word in column.expression}
+    assert isinstance(column, Folded)
+    word = column.end if isinstance(column, Outermost) else type(column).__name__
+    return {word, "where"} if column.where else {word}
+
+
+def test_the_page_of_read_models_is_current() -> None:
+    """docs/read-models.md is what `pipelines read-models document` writes."""
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `pipelines read-models document`"
+
+
+def test_each_word_of_the_vocabulary_earns_its_place() -> None:
+    """Every kind of column is used by at least two models, and the way out by no more than two."""
+    users: defaultdict[str, set[str]] = defaultdict(set)
+    for model in READ_MODELS.values():
+        for column in model.columns:
+            for word in words(column):
+                users[word].add(model.name)
+    kinds = {kind for kind in vars(columns).values() if isinstance(kind, type) and issubclass(kind, Folded)}
+    expected = {kind.__name__ for kind in kinds - ABSTRACT - {Fold}}
+    expected |= {"first", "last", "where", "nullif(", "histogram_percentile"}
+    assert {word for word in expected if len(users[word]) < 2} == set()
+    assert len(users["Fold"]) <= 2
+
+
+def test_every_model_is_named_after_its_file_and_folds_types_of_the_catalog() -> None:
+    """A view is found by its module, and no misspelled event type leaves a column empty for ever."""
+    known = {event_type for event_type, _ in SCHEMAS}
+    for name, model in READ_MODELS.items():
+        assert model.name == name
+        assert model.grain.startswith("One row per tenant"), name
+        assert set(model.events) <= known, name
+        assert {*model.keys, *model.each} <= set(model.events), name
+        assert len(model.descriptions) == 1 + len(model.key) + len(model.columns), name
