@@ -25,7 +25,7 @@ from analytics_pipelines.sagas import commands as sagas
 if TYPE_CHECKING:
     from dagster import Definitions
 
-ROOMS = (local, migrations, ingestion, event_log, read_models, automation, features, sagas)
+ROOMS = (local, migrations, ingestion, event_log, automation, read_models, features, sagas)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -29,17 +29,17 @@ revoke execute on all functions in schema access from public;
 -- For the functions `<model>_as_of` alone: no table or view there is granted.
 grant usage on schema read_models to bi_reader;
 
-create table read_models.branches (
+create table progress.branches (
     name text primary key,
     positions jsonb not null,
     edits bigint not null,
     differing bigint not null,
     created_at timestamptz not null default clock_timestamp()
 );
-comment on table read_models.branches is 'One row per branch: models over an edited history, in the schema branch_<name>';
-comment on column read_models.branches.positions is 'By model: the position of the log that the branch was made at';
-comment on column read_models.branches.edits is 'How many edits it was made with';
-comment on column read_models.branches.differing is 'How many rows of all models differ from the true history';
+comment on table progress.branches is 'One row per branch: models over an edited history, in the schema branch_<name>';
+comment on column progress.branches.positions is 'By model: the position of the log that the branch was made at';
+comment on column progress.branches.edits is 'How many edits it was made with';
+comment on column progress.branches.differing is 'How many rows of all models differ from the true history';
 
 reset role;
 -- The runtime role may not create schemas; a branch's is made for it. A right on the database itself would be lost

@@ -20,7 +20,7 @@ from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.cloud_events import exact_json
 from analytics_pipelines.read_models import edits as editing
 from analytics_pipelines.read_models import sql
-from analytics_pipelines.read_models.columns import Folded, literal
+from analytics_pipelines.read_models.columns import Maximum, Minimum, literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,7 +155,7 @@ def create(  # noqa: PLR0913 - what a branch is made of, by keyword
     resolved = editing.resolve(connection, list(edits), file, catalog, min(positions.values()))
     try:
         connection.execute(
-            "insert into read_models.branches (name, positions, edits, differing) values (%s, %s, %s, 0)",
+            "insert into progress.branches (name, positions, edits, differing) values (%s, %s, %s, 0)",
             [name, Jsonb(positions), len(resolved)],
         )
         connection.execute("select access.create_branch_schema(%s)", [name])
@@ -168,7 +168,7 @@ def create(  # noqa: PLR0913 - what a branch is made of, by keyword
     for model in models.values():
         _build(connection, name, model, {"up_to": positions[model.name], "removed": removed})
     connection.execute(
-        _sql(f"update read_models.branches set differing = (select count(*) from {_schema(name)}._differences)"
+        _sql(f"update progress.branches set differing = (select count(*) from {_schema(name)}._differences)"
              " where name = %s"),
         [name],
     )  # fmt: skip
@@ -178,7 +178,7 @@ def create(  # noqa: PLR0913 - what a branch is made of, by keyword
 def listing(connection: Connection) -> list[Branch]:
     """Return all branches by name."""
     rows = connection.execute(
-        "select name, positions, edits, differing, created_at from read_models.branches order by name"
+        "select name, positions, edits, differing, created_at from progress.branches order by name"
     ).fetchall()
     return [Branch(*row) for row in rows]
 
@@ -191,7 +191,7 @@ def drop(connection: Connection, name: str) -> None:
     """
     branch = _find(connection, name)
     connection.execute(pg.SQL("drop schema {} cascade").format(pg.Identifier(f"branch_{branch.name}")))
-    connection.execute("delete from read_models.branches where name = %s", [name])
+    connection.execute("delete from progress.branches where name = %s", [name])
 
 
 def diff(connection: Connection, name: str, *, limit: int = 20) -> BranchDiff:
@@ -320,7 +320,9 @@ def _build(connection: Connection, name: str, model: ReadModel, arguments: dict[
 
 
 def _write_totals(connection: Connection, schema: str, model: ReadModel) -> None:
-    names = [column.name for column in model.columns if isinstance(column, Folded) and column.type in _NUMBERS]
+    # The sum of largest or smallest values says nothing.
+    summed = (column for column in model.folded if not isinstance(column, (Minimum, Maximum)))
+    names = [column.name for column in summed if column.type in _NUMBERS]
     if not names:
         return
     sums = ", ".join(f"coalesce(sum({name}), 0)::numeric as {name}" for name in names)

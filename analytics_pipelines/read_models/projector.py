@@ -198,7 +198,7 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
 
 
 def publish(connection: Connection, model: ReadModel) -> None:
-    """Point the public view at the version that the code declares."""
+    """Point the public view at the version that the code declares, and make its function as of a moment."""
     show(connection, versions.declared(model))
     table_function.publish(connection, model)
 

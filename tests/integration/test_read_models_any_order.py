@@ -34,7 +34,7 @@ DAYS = 60
 LATENESS = 90
 TYPES = [key for key in SCHEMAS if key != ("subject_erased", 1)]  # which only an erasure appends
 # Times and days are shown and read alike in every session, whatever it is set to.
-SESSIONS = [("UTC", "ISO"), ("Asia/Kathmandu", "SQL, DMY"), ("America/St_Johns", "Postgres, MDY")]
+SESSIONS = [("UTC", "ISO"), ("Asia/Kathmandu", "ISO, DMY"), ("America/St_Johns", "ISO, YMD")]
 IDENTIFIERS = ["1", "1", "1", "2", "2", "3", "é'%s{}", '"\\']
 TEXTS = ["", "a", "b", "B", "null", "%(up_to)s {0} '", "naïve \U0001f9ea", "compensate", "x" * 300]
 NUMBERS = [
