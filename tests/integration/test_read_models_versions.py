@@ -37,8 +37,7 @@ SENT = count("mails", "E-mails sent", "email_sent")
 
 def wider(model: ReadModel) -> ReadModel:
     """The model with one more column, before all others."""
-    more = replace(SENT, events=(model.events[0],))
-    return replace(model, columns=(more, *model.columns))
+    return replace(model, columns=(replace(SENT, events=tuple(model.events)), *model.columns))
 
 
 def narrower(model: ReadModel) -> ReadModel:
