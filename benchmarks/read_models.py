@@ -7,9 +7,11 @@ events, ten million with `BENCH_FULL=1`. Work that is compared runs on one core 
 from __future__ import annotations
 
 import os
+import random
 import resource
 import statistics
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from analytics_pipelines import connections, migrations
 from analytics_pipelines.event_log import EventStore
 from analytics_pipelines.local import platform
 from analytics_pipelines.read_models import projector, sql
+from analytics_pipelines.read_models.as_of import as_of
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.settings import Settings
 from benchmarks.measure import Figure, seconds
@@ -33,14 +36,17 @@ EVENTS = 10_000_000 if os.environ.get("BENCH_FULL") else 1_000_000
 STEP = 100_000
 NEW_EVENTS = 10_000
 ROUNDS = 3
+QUESTIONS = 200
 MERGED, REFOLDED = READ_MODELS["lead_analytics"], READ_MODELS["order_state"]
 
-# Of ten events seven are a lead's and three an order's; a lead has some seventy, an order three. Time goes on with it.
+# Of ten events seven are a lead's and three an order's; a lead has some seventy, an order three; a tenth of all are of
+# one campaign. Time goes on with the log, but one event of a hundred is up to ninety days late.
 _FILL = """
     insert into event_log.events (tenant_id, stream_version, source, event_id, stream_id, event_type, schema_version,
         sequence, occurred_at, data)
     select 'bench', version, 'bench', n::text, kind || '-' || key, event_type, 1, 0,
-        timestamptz '2017-01-01T00:00:00Z' + n * interval '3 seconds', data
+        timestamptz '2017-01-01T00:00:00Z' + n * interval '3 seconds'
+            - case n %% 100 when 42 then n %% 90 else 0 end * interval '1 day', data
     from (
         select n, 'lead' as kind, n %% %(leads)s as key, n / %(leads)s + 1 as version,
             (array['lead_created', 'email_sent', 'email_opened', 'email_sent', 'email_opened', 'email_clicked',
@@ -81,6 +87,7 @@ def figures() -> Iterator[Figure]:
                 yield from _replays(pool)
                 yield _one_pass(pool)
                 yield from _increments(pool)
+                yield from _as_of(pool)
                 yield _memory()
         finally:
             platform.down(settings)
@@ -165,6 +172,45 @@ def _increments(pool: ConnectionPool) -> Iterator[Figure]:
         what = f"{NEW_EVENTS:,} new events on {EVENTS:,}: {model.name}, {kind}"
         value, name = f"{ours:.2f} s", f"folding them alone {baseline:.2f} s"
         yield Figure(what, value, name, ours / baseline, f"<= {limit} s", ours <= limit)
+
+
+def _as_of(pool: ConnectionPool) -> Iterator[Figure]:
+    """Ask what rows were at random moments: a lead, whose events are one stream, and the campaign of a tenth of all."""
+    chance = random.Random(1)
+    campaign = READ_MODELS["campaign_performance"]
+    with pool.connection() as connection:
+        connection.execute("set transaction isolation level repeatable read")
+        bare: list[float] = []
+        lead: list[float] = []
+        for _ in range(QUESTIONS):
+            key, at = str(chance.randrange(EVENTS // 100) // 10 * 10), _moment(chance)
+            query = "select count(*) from event_log.events where tenant_id = 'bench' and stream_id = %s and occurred_at <= %s"
+            bare.append(seconds(lambda k=key, a=at, q=query: connection.execute(q, [f"lead-{k}", a]).fetchone()))
+            lead.append(seconds(lambda k=key, a=at: as_of(connection, MERGED, "bench", [k], a)))
+        moments = [_moment(chance) for _ in range(QUESTIONS // 10)]
+        asked = [seconds(lambda a=at: as_of(connection, campaign, "bench", ["0"], a)) for at in moments]
+        query = (
+            "select count(*) from event_log.events where tenant_id = 'bench' and event_type like 'email%%' "
+            "and data ->> 'campaign_id' = '0' and occurred_at <= %s"
+        )
+        counted = seconds(lambda: connection.execute(query, [moments[0]]).fetchone())
+    yield _question("a lead as of a moment, p95, round trip", lead, "bare count of its stream", _p95(bare), 0.003)
+    events = EVENTS // 10
+    yield _question(f"a campaign of {events:,} events as of, p95", asked, "bare count of it", counted, 0.2)
+
+
+def _question(what: str, times: list[float], name: str, baseline: float, limit: float) -> Figure:
+    ours = _p95(times)
+    value, other = f"{ours * 1000:.2f} ms", f"{name} {baseline * 1000:.2f} ms"
+    return Figure(what, value, other, ours / baseline, f"<= {limit * 1000:.0f} ms", ours <= limit)
+
+
+def _p95(times: list[float]) -> float:
+    return sorted(times)[len(times) * 95 // 100]
+
+
+def _moment(chance: random.Random) -> datetime:
+    return datetime(2017, 1, 1, tzinfo=UTC) + timedelta(seconds=chance.randrange(3 * EVENTS))
 
 
 def _memory() -> Figure:

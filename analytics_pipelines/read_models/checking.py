@@ -54,7 +54,7 @@ class _Look:
 
 
 def look(
-    pool: ConnectionPool, model: ReadModel, checks: Iterable[str], *, everything: bool
+    pool: ConnectionPool, model: ReadModel, checks: Iterable[str], *, everything: bool, built: bool
 ) -> Iterator[tuple[str, Finding]]:
     """Check a model, and give what was found under the name of each check.
 
@@ -62,7 +62,9 @@ def look(
         pool: sessions.
         model: the model.
         checks: the names of the checks.
-        everything: look at every row; also done where nothing is new since the last check, as then there is time.
+        everything: look at every row.
+        built: the same run has advanced the model. Otherwise somebody asks for the check itself, and where nothing is
+            new since the last one every row is looked at, too.
     """
     settled = EventStore(pool).settled_position()
     found: dict[str, Finding] = {}
@@ -74,7 +76,8 @@ def look(
             yield from ((name, missing) for name in checks)
             return
         up_to, after = progress.position_of(connection, entry.version.table), entry.checked_position
-        everything = everything or after >= up_to or (up_to - after) * EVERYTHING_SHARE >= up_to
+        new = up_to - after
+        everything = everything or (new == 0 and not built) or 0 < up_to <= new * EVERYTHING_SHARE
         at = _Look(model, entry.version, after, up_to, settled, everything)
         for name in checks:
             found[name] = FINDINGS[name](connection, at)

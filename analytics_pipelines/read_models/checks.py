@@ -44,8 +44,9 @@ def _checks(model: ReadModel) -> AssetChecksDefinition:
 
         selected = {key.name for key in context.selected_asset_check_keys}
         everything = CHECKS_EVERYTHING.items() <= context.run.tags.items()
+        built = asset_key(model) in (context.run.asset_selection or ())
         names = [name for name in WORDS if name in selected]
-        for name, found in checking.look(platform.pool, model, names, everything=everything):
+        for name, found in checking.look(platform.pool, model, names, everything=everything, built=built):
             yield AssetCheckResult(
                 passed=found.passed,
                 asset_key=asset_key(model),

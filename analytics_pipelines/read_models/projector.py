@@ -87,6 +87,8 @@ def advance(connection: Connection, models: Iterable[ReadModel], up_to: int) -> 
             if not _is_published(connection, model):
                 publish(connection, model)
             versions.serve(connection, serving[model.name])
+        if model.name in new:  # what was folded from zero a moment ago is a replay
+            versions.note_checked(connection, serving[model.name], advanced[model.name].up_to)
     return advanced
 
 
