@@ -107,7 +107,7 @@ def _replays(pool: ConnectionPool) -> Iterator[Figure]:
         types = ", ".join(f"'{event}'" for event in model.events)
         key = f"data ->> '{next(iter(model.key))}'"
         bare = f"select {key}, count(*) from event_log.events where event_type in ({types}) group by 1"
-        fold = sql.fold(model)
+        fold = sql.fold_at_once(model)
         with pool.connection() as connection:
             count = _number(connection, f"select count(*) from event_log.events where event_type in ({types})")
             ours, baseline = _alternating(

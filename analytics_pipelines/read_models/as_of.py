@@ -89,7 +89,8 @@ def as_of(  # noqa: PLR0913 - a question in full
     """Return one row as it was.
 
     Where all events of the key lie in one stream, only that stream is read. Otherwise partial results by day are put
-    together, where the model keeps them, and only what a day's end cuts is read from the log; else the tenant's log is.
+    together, where the model keeps them, and only those that the moment cuts are read from the log; else the tenant's
+    log is.
 
     Args:
         connection: a session. Its transaction reads one snapshot if it is repeatable read.
@@ -111,7 +112,7 @@ def as_of(  # noqa: PLR0913 - a question in full
     position, is_scattered, text = _one(connection, model, _of_stream(model, by), arguments)
     arguments["up_to"] = position
     if is_scattered:
-        query = _of_days(connection, model, by, arguments) if model.by_day else _of_log(model, by)
+        query = _of_days(model, by) if model.by_day else _of_log(model, by)
         (text,) = _one(connection, model, f"select {_shown(model, query)}", arguments)
     if text is None:
         require_known_tenant(connection, tenant_id)
@@ -206,24 +207,25 @@ def _of_log(model: ReadModel, by: Axis) -> str:
     return _of_key(model, f"({sql.fold(model, where)})")
 
 
-def _of_days(connection: Connection, model: ReadModel, by: Axis, arguments: dict[str, Any]) -> str:
-    """Return the query that takes whole days as they are, and folds again the days that the moment or position cuts."""
+def _of_days(model: ReadModel, by: Axis) -> str:
+    """Return the query that takes partial results whole where it may, and folds the events of the others again."""
     is_whole = f"_last_{AXES[by]} <= %(at)s and _last_position <= %(up_to)s"
     is_cut = f"_first_{AXES[by]} <= %(at)s and _first_position <= %(up_to)s and not ({is_whole})"
     days = _of_key(model, sql.days(model))
-    # Asked for beforehand: with the range and the days at hand, Postgres finds the best way to read them.
-    bounds = f"""select min(_first_position), max(_last_position), min(_first_occurred_at), max(_last_occurred_at),
-    array_agg(day) from ({days}) as days where {is_cut}"""
-    first, last, since, until, cut = _one(connection, model, bounds, arguments)
     names = ", ".join([sql.keys(model), *(part.name for part in model.parts)])
-    whole = f"select {names} from ({days}) as days where {is_whole}"
-    if cut is None:
-        return sql.combine(model, f"({whole}) as partial")
-    arguments |= {"first": first, "last": min(last, arguments["up_to"]), "since": since, "until": until, "days": cut}
-    where = f"""position between %(first)s and %(last)s and occurred_at between %(since)s and %(until)s
-    and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s and {sql.DAY} = any(%(days)s)"""
-    again = _of_key(model, f"({sql.fold(model, where)})")
-    return sql.combine(model, f"(({whole}) union all ({again})) as partial")
+    same = " and ".join(f"{expression} = cut.{name}" for name, expression in sql.BY_DAY.items())
+    log = f"""(
+    select found.* from (select * from ({days}) as days where {is_cut}) as cut
+    cross join lateral (
+        select {sql.ENVELOPE} from event_log.events
+        where position between cut._first_position and cut._last_position and tenant_id = cut.tenant_id and {same}
+        offset 0
+    ) as found
+) as log"""
+    again = _of_key(model, f"({sql.fold(model, f'position <= %(up_to)s and {AXES[by]} <= %(at)s', log)})")
+    return sql.combine(
+        model, f"((select {names} from ({days}) as days where {is_whole}) union all ({again})) as partial"
+    )
 
 
 def _changes(model: ReadModel, by: Axis) -> str:

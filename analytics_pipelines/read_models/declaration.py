@@ -48,8 +48,9 @@ class ReadModel:
             for each key column.
         each: for event types that are about many keys: the payload's list, each `item` of which is taken for itself. A
             key column is then looked for in the item.
-        by_day: also keep partial results by day of event time. It makes `as-of` fast where the events of a key lie in
-            many streams, and costs about a row for each day that a key had events.
+        by_day: also keep partial results by day of event time and block of the log. It makes `as-of` fast where the
+            events of a key lie in many streams, and costs about a row for each day that a key had events, and one for
+            each late event.
     """
 
     name: str

@@ -189,7 +189,9 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
     query = version.fold_at_once
     if version.by_day:
         connection.execute(_sql(f"create table {version.days} as {version.by_day}"), arguments)
-        connection.execute(_sql(f"alter table {version.days} add primary key ({', '.join(version.key)}, day)"))
+        connection.execute(
+            _sql(f"alter table {version.days} add primary key ({', '.join([*version.key, *sql.BY_DAY])})")
+        )
         query = version.combine
     rows = connection.execute(_sql(f"create table {version.table} as {query}"), arguments).rowcount
     connection.execute(_sql(f"alter table {version.table} add primary key ({', '.join(version.key)})"))
@@ -250,7 +252,7 @@ def _state(version: Version) -> _Rows:
 
 
 def _days(version: Version) -> _Rows:
-    return _Rows(version.days, [*version.key, "day"], version.day_parts, version.by_day)
+    return _Rows(version.days, [*version.key, *sql.BY_DAY], version.day_parts, version.by_day)
 
 
 def _differences(

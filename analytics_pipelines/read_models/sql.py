@@ -31,8 +31,11 @@ SLICES = 2
 """As many as Postgres by default puts workers to one query."""
 DAY = "(occurred_at at time zone 'UTC')::date"
 
-# Partial results by day know where their events lie and when they were recorded, so that `as-of` can tell what of a day
-# it may take whole, and read again what it may not.
+# Partial results are kept by day of event time and by block of the log: a late event would widen a day over months of
+# the log. They know where their events lie and when they were recorded, so that `as-of` can tell which it may take
+# whole, and read again those it may not.
+BLOCK = "position / 65536"
+BY_DAY = {"day": DAY, "block": BLOCK}
 DAY_BOUNDS = {
     "first_position": "min(position)",
     "last_position": "max(position)",
@@ -45,7 +48,8 @@ DAY_BOUNDS = {
 
 def version(model: ReadModel) -> str:
     """Return eight hexadecimal digits that change whenever the declaration means something else."""
-    return hashlib.sha256((fold(model) + view(model, "") + f"{model.by_day}").encode()).hexdigest()[:8]
+    meaning = fold(model) + view(model, "") + (fold_by_day(model) if model.by_day else "")
+    return hashlib.sha256(meaning.encode()).hexdigest()[:8]
 
 
 def table(model: ReadModel) -> str:
@@ -105,13 +109,15 @@ def fold(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
     return fold_of(model, f"({events(model, where, log)}) as events")
 
 
-def fold_of(model: ReadModel, source: str, by_day: str = "") -> str:
-    """Return the query that folds what `events()` gives; `by_day` (`", <expression> as day"`) parts it further."""
+def fold_of(model: ReadModel, source: str, *, by_day: bool = False) -> str:
+    """Return the query that folds what `events()` gives into a row for each key, or for each key, day and block."""
     parts = _lines(f"{_escaped(part.fold)} as {part.name}" for part in model.parts)
     bounds = "".join(f",\n    {bound} as _{name}" for name, bound in DAY_BOUNDS.items()) if by_day else ""
     present = " and ".join(f"{name} is not null" for name in model.key)
-    grouped = f"{keys(model)}{f', {DAY}' if by_day else ''}"
-    return f"""select {keys(model)}{by_day},
+    further = BY_DAY if by_day else {}
+    named = ", ".join([keys(model), *(f"{expression} as {name}" for name, expression in further.items())])
+    grouped = ", ".join([keys(model), *further.values()])
+    return f"""select {named},
     {parts}{bounds}
 from {source}
 where {present}
@@ -131,8 +137,8 @@ def fold_at_once(model: ReadModel) -> str:
 
 
 def fold_by_day(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
-    """Return the query that folds events into one row of state per tenant, key and day of event time (UTC)."""
-    return fold_of(model, f"({events(model, where, log)}) as events", f", {DAY} as day")
+    """Return the query that folds events into one row of state per tenant, key, day of event time (UTC) and block."""
+    return fold_of(model, f"({events(model, where, log)}) as events", by_day=True)
 
 
 def combine(model: ReadModel, source: str) -> str:
@@ -191,9 +197,9 @@ def _upsert_days(model: ReadModel, query: str) -> str:
         f"{name} = {'least' if name.startswith('_first') else 'greatest'}(state.{name}, excluded.{name})"
         for name in bounds
     ]
-    return f"""insert into {days(model)} as state ({keys(model)}, day, {", ".join([*names, *bounds])})
+    return f"""insert into {days(model)} as state ({", ".join([keys(model), *BY_DAY, *names, *bounds])})
 {query}
-on conflict ({keys(model)}, day) do update set
+on conflict ({", ".join([keys(model), *BY_DAY])}) do update set
     {_lines(updates)}"""
 
 
