@@ -184,7 +184,7 @@ def _as_of(pool: ConnectionPool) -> Iterator[Figure]:
         lead: list[float] = []
         for _ in range(QUESTIONS):
             key, at = str(chance.randrange(EVENTS // 100) // 10 * 10), _moment(chance)
-            query = "select count(*) from event_log.events where tenant_id = 'bench' and stream_id = %s and occurred_at <= %s"
+            query = f"select count(*) from {sql.LOG} where tenant_id = 'bench' and stream_id = %s and occurred_at <= %s"
             bare.append(seconds(lambda k=key, a=at, q=query: connection.execute(q, [f"lead-{k}", a]).fetchone()))
             lead.append(seconds(lambda k=key, a=at: as_of(connection, MERGED, "bench", [k], a)))
         moments = [_moment(chance) for _ in range(QUESTIONS // 10)]
