@@ -128,7 +128,8 @@ def _replays(pool: ConnectionPool) -> Iterator[Figure]:
 def _one_pass(pool: ConnectionPool) -> Figure:
     """Compare the CPU of one pass for all models with the sum of each model alone, over 100,000 new events."""
     models = list(READ_MODELS.values())
-    _fill(pool, EVENTS + STEP, EVENTS + 2 * STEP)
+    start = _events(pool)
+    _fill(pool, start, start + STEP)
     up_to = EventStore(pool).settled_position()
     with pool.connection() as connection:
         connection.execute("set max_parallel_workers_per_gather = 0")
@@ -154,7 +155,7 @@ def _one_pass(pool: ConnectionPool) -> Figure:
 
 
 def _increments(pool: ConnectionPool, events: int) -> dict[str, tuple[float, float]]:
-    """Fill the log up to so many events, and measure by model what 10,000 more take; and what folding these alone takes."""
+    """Fill the log up to so many events; measure by model what 10,000 more take, and what folding them alone takes."""
     _fill(pool, _events(pool), events)
     with pool.connection() as connection:
         projector.advance(connection, READ_MODELS.values(), EventStore(pool).settled_position())
