@@ -34,10 +34,16 @@ language sql immutable parallel safe strict as $$
     end
 $$;
 
-create aggregate read_models.sum_tallies(jsonb) (
-    sfunc = read_models.add_tallies, stype = jsonb, combinefunc = read_models.add_tallies, initcond = '{}',
-    parallel = safe
-);
+-- All at once: as an aggregate that adds one after the other, a hundred thousand of them took 5 s.
+create function read_models.sum_tallies(tallies jsonb[]) returns jsonb
+language sql immutable parallel safe strict as $$
+    select coalesce(jsonb_object_agg(key, times), '{}')
+    from (
+        select key, sum(value::bigint) as times
+        from unnest(tallies) as tally cross join lateral jsonb_each_text(tally)
+        group by key
+    ) as added
+$$;
 
 create function read_models.tallied(tally jsonb) returns text[]
 language sql immutable parallel safe strict as $$
@@ -88,9 +94,15 @@ language sql immutable parallel safe strict as $$
     select array_agg(a + b order by bin) from unnest(one, other) with ordinality as pairs (a, b, bin)
 $$;
 
-create aggregate read_models.sum_histograms(bigint[]) (
-    sfunc = read_models.add_histograms, stype = bigint[], combinefunc = read_models.add_histograms, parallel = safe
-);
+create function read_models.sum_histograms(histograms bigint[][]) returns bigint[]
+language sql immutable parallel safe strict as $$
+    select array_agg(times order by bin)
+    from (
+        select (place - 1) % array_length(histograms, 2) as bin, sum(value)::bigint as times
+        from unnest(histograms) with ordinality as bins (value, place)
+        group by 1
+    ) as added
+$$;
 
 -- The upper bound of the bin that the share-th of all values falls into; the lower bound of the last bin, which has none.
 create function read_models.histogram_percentile(histogram bigint[], bounds numeric[], share numeric) returns numeric
@@ -148,11 +160,13 @@ comment on type read_models.ordered_event is 'An event in the order that decides
 comment on type read_models.machine_run is 'Where a state machine stands: state, since when (UTC), seconds by state left, events not allowed';
 comment on function read_models.tally(text[]) is 'How often each value came, as {"value": count}';
 comment on function read_models.add_tallies(jsonb, jsonb) is 'Two tallies as one';
+comment on function read_models.sum_tallies(jsonb[]) is 'Any number of tallies as one';
 comment on function read_models.tallied(jsonb) is 'The values of a tally, in the order of their bytes';
 comment on function read_models.tally_size(jsonb) is 'How many distinct values a tally has';
 comment on function read_models.top(jsonb, integer) is 'The most frequent values of a tally, most frequent first';
 comment on function read_models.sum_of(jsonb, text) is 'The sum of a field over the items of a list';
 comment on function read_models.histogram(integer[], integer) is 'How many values fell into each bin';
 comment on function read_models.add_histograms(bigint[], bigint[]) is 'Two histograms of the same bins as one';
+comment on function read_models.sum_histograms(bigint[]) is 'Any number of histograms of the same bins as one';
 comment on function read_models.histogram_percentile(bigint[], numeric[], numeric) is 'The upper bound of the bin that this share of the values falls into';
 comment on function read_models.run_machine(smallint[], timestamptz[], smallint[], integer, integer) is 'Where a state machine stands after these events';

@@ -213,12 +213,15 @@ def _of_days(model: ReadModel, by: Axis) -> str:
     is_cut = f"_first_{AXES[by]} <= %(at)s and _first_position <= %(up_to)s and not ({is_whole})"
     days = _of_key(model, sql.days(model))
     names = ", ".join([sql.keys(model), *(part.name for part in model.parts)])
-    same = " and ".join(f"{expression} = cut.{name}" for name, expression in sql.BY_DAY.items())
+    # Each block is read once, however many of its days are cut.
     log = f"""(
-    select found.* from (select * from ({days}) as days where {is_cut}) as cut
+    select found.* from (
+        select block, min(_first_position) as first, max(_last_position) as last, array_agg(day) as days
+        from ({days}) as days where {is_cut} group by block
+    ) as cut
     cross join lateral (
         select {sql.ENVELOPE} from event_log.events
-        where position between cut._first_position and cut._last_position and tenant_id = cut.tenant_id and {same}
+        where position between cut.first and cut.last and tenant_id = %(tenant_id)s and {sql.DAY} = any(cut.days)
         offset 0
     ) as found
 ) as log"""
@@ -267,7 +270,9 @@ def _execute(connection: Connection, model: ReadModel, query: str, arguments: Ma
     try:
         return connection.execute(pg.SQL(cast("LiteralString", query)), arguments)
     except errors.UndefinedTable:
-        raise PipelinesError(f"read model {model.name} was not built yet; run `pipelines build`") from None
+        raise PipelinesError(
+            f"read model {model.name} was not built yet as it is declared now; run `pipelines rebuild {model.name}`"
+        ) from None
 
 
 def _row(text: str | None) -> Row | None:

@@ -144,7 +144,8 @@ def shown(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 

@@ -6,14 +6,18 @@ advance in one pass over the log.
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import AssetExecutionContext, AssetKey, AssetSpec, FreshnessPolicy, MaterializeResult, multi_asset
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.read_models import sql
 from analytics_pipelines.read_models.declaration import ReadModel
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
+
+if TYPE_CHECKING:
+    from analytics_pipelines.read_models.rebuild import Rebuilt
 
 # Built every night, and whenever the log has grown: past this, builds have failed.
 FRESH = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
@@ -43,15 +47,22 @@ def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[
     """Bring the selected read models up to the run's position; those whose declaration changed are rebuilt beside."""
     from analytics_pipelines import progress
     from analytics_pipelines.read_models import projector
-    from analytics_pipelines.read_models.rebuild import rebuild_changed
+    from analytics_pipelines.read_models.rebuild import changed, rebuild_all
 
     models = [model for model in READ_MODELS.values() if asset_key(model) in context.selected_asset_keys]
-    rebuilt = {done.model: done for done in rebuild_changed(platform.pool, models, platform.pin(context))}
+    rebuilt: dict[str, Rebuilt] = {}
+    failed: dict[str, str] = {}
+    if other := changed(platform.pool, models):
+        with platform.pool.connection() as connection:  # nobody waits for a rebuild, however long it takes
+            projector.advance(connection, models, platform.pin(context))
+        rebuilt, failed = rebuild_all(platform.pool, other, platform.pin(context))
     results: list[MaterializeResult[Any]] = []
     with platform.build_together(context, context.selected_asset_keys) as builds:
         one = next(iter(builds.values()))
         advanced = projector.advance(one.connection, models, one.up_to_position)
         for model in models:
+            if model.name in failed:  # it was advanced, and is still out of date
+                continue
             done = advanced[model.name]
             events, seconds = progress.lag(one.connection, done.up_to)
             result = builds[asset_key(model)].result(
@@ -67,6 +78,8 @@ def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[
             )
             results.append(result)
     yield from results
+    if failed:
+        raise PipelinesError("; ".join(failed.values()))
 
 
 ASSETS = [read_models]

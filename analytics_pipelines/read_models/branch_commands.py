@@ -176,9 +176,7 @@ def _row(row: DifferingRow) -> str:
     before = row.before or dict.fromkeys(row.after)
     word = "is new" if row.before is None else "differs"
     differing = [name for name, value in row.after.items() if before[name] != value]
-    if row.before is None:
-        # The key stands before it already.
-        differing = [name for name in differing if name != "tenant_id" and row.after[name] not in row.key]
+    differing = [name for name in differing if name != "tenant_id"]
     columns = (f"{name} {shown(before[name])} -> {shown(row.after[name])}" for name in differing)
     return f"{word}: {', '.join(columns)}"
 

@@ -236,7 +236,9 @@ def _positions(connection: Connection, models: Mapping[str, ReadModel]) -> dict[
     positions = {readers[reader]: position for reader, position in rows}
     missing = sorted(models.keys() - positions.keys())
     if missing:
-        raise PipelinesError(f"read model {missing[0]} was not built yet; run `pipelines build`")
+        raise PipelinesError(
+            f"read model {missing[0]} was not built yet as it is declared now; run `pipelines rebuild {missing[0]}`"
+        )
     return positions
 
 

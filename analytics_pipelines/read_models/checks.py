@@ -51,7 +51,7 @@ def _checks(model: ReadModel) -> AssetChecksDefinition:
                 passed=found.passed,
                 asset_key=asset_key(model),
                 check_name=name,
-                severity=AssetCheckSeverity.WARN if name in WARNS else AssetCheckSeverity.ERROR,
+                severity=AssetCheckSeverity.WARN if found.is_warning else AssetCheckSeverity.ERROR,
                 metadata=found.facts,
             )
 

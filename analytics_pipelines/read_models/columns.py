@@ -158,7 +158,7 @@ class _Tallied(_OfValue):
     def parts(self) -> tuple[Part, ...]:
         """The tally."""
         fold = f"read_models.tally(array_agg(({self.value})::text) {{0}})"
-        return self._part(fold, "read_models.add_tallies({0}, {1})", "read_models.sum_tallies({0})")
+        return self._part(fold, "read_models.add_tallies({0}, {1})", "read_models.sum_tallies(array_agg({0}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +204,12 @@ class Histogram(_OfValue):
         """The counts by bin."""
         bin_ = f"width_bucket(({self.value})::numeric, {array(self.bounds, 'numeric')})"
         fold = f"read_models.histogram(array_agg({bin_}) {{0}}, {len(self.bounds)})"
-        return self._part(fold, "read_models.add_histograms({0}, {1})", "read_models.sum_histograms({0})")
+        return self._part(fold, "read_models.add_histograms({0}, {1})", "read_models.sum_histograms(array_agg({0}))")
 
 
 @dataclass(frozen=True, slots=True)
 class Fold(Folded):
-    """The way out where no other kind will do: an SQL aggregate over the events of a key, which is folded again whole.
+    """The way out where no other kind will do: a call of an aggregate over the events of a key, folded again whole.
 
     Order-dependent aggregates must name the order, so that arrival decides nothing: `array_agg(x order by {ORDER})`.
     """
@@ -219,7 +219,7 @@ class Fold(Folded):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The result."""
-        return (Part(f"_{self.name}", f"({self.aggregate}) filter (where {self.condition})"),)
+        return (Part(f"_{self.name}", f"{self.aggregate} filter (where {self.condition})"),)
 
     @property
     def expressions(self) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ def outermost(columns: Sequence[Outermost]) -> Part:
 
 def outermost_name(columns: Sequence[Outermost]) -> str:
     """Return the name of the part that these columns share."""
-    return f"_{columns[0].end}_{columns[0].name}"
+    return f"_{columns[0].end}__{columns[0].name}"
 
 
 def outermost_shown(columns: Sequence[Outermost], column: Outermost) -> str:

@@ -34,6 +34,14 @@ _STREAMS = (
     Part("_last_stream", 'max(stream_id collate "C")', "greatest({0}, {1})", "max({0})"),
 )
 
+LONGEST_NAME = 46
+"""Longer names of tables would be cut: `<name>__v<hash>__days` has 63 characters at most."""
+RESERVED = {
+    "tenant_id", "day", "block", "first_stream", "last_stream", "first_position", "last_position", "first_occurred_at",
+    "last_occurred_at", "first_recorded_at", "last_recorded_at",
+}  # fmt: skip
+"""What state has columns of already."""
+
 
 @dataclass(frozen=True)
 class ReadModel:
@@ -65,8 +73,8 @@ class ReadModel:
         """Refuse a declaration that cannot be kept.
 
         Raises:
-            PipelinesError: a column is made of a personal field; or two versions of an event type would be read alike;
-                or days are to be kept of what cannot be merged. The line names the column.
+            PipelinesError: a column is made of a personal field, or its name is taken; or days are to be kept of what
+                cannot be merged; or the model's name is too long. The line names the column.
         """
         from analytics_pipelines.event_log.personal import personal_names
 
@@ -78,6 +86,12 @@ class ReadModel:
                     f"read model {self.name}: {column} is made of {', '.join(sorted(found))}, which is personal; leave "
                     "it out, or derive at append what is needed of it (see Payload.derived)"
                 )
+        if len(self.name) > LONGEST_NAME:
+            raise PipelinesError(f"read model {self.name}: give it a name of at most {LONGEST_NAME} characters")
+        names = [column.name for column in self.columns] + list(self.key)
+        taken = {name for name in names if names.count(name) > 1} | (RESERVED & set(names))
+        if taken:
+            raise PipelinesError(f"read model {self.name}: the name {', '.join(sorted(taken))} is taken; give another")
         if self.by_day and not self.is_mergeable:
             alone = next(part.name for part in self.parts if part.merge is None)
             raise PipelinesError(f"read model {self.name}: by_day needs parts that merge, and {alone} does not")

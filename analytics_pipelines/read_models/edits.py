@@ -193,7 +193,10 @@ def _of_the_log(edit: Edit, row: tuple[Any, ...], catalog: Catalog, up_to: int) 
     if tenant_id is None:
         raise ValueError(f"{edit.kind}: the log has no such event, or its partition is detached")
     if position > up_to:
-        raise ValueError(f"{edit.kind}: the models stand at position {up_to}, before it; run `pipelines build`")
+        raise ValueError(
+            f"{edit.kind}: a model stands at position {up_to}, before it; run `pipelines build`, or rebuild the one "
+            "that is held (`pipelines rebuild --list`)"
+        )
     if edit.kind == "drop":
         return Resolved(edit, position, tenant_id, None)
     stored = cast("dict[str, Any]", exact_json(data.encode()))

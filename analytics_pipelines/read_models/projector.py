@@ -17,6 +17,7 @@ from psycopg import errors
 from psycopg import sql as pg
 
 from analytics_pipelines import progress
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.read_models import sql, table_function, versions
 from analytics_pipelines.read_models.versions import Version
 
@@ -160,6 +161,13 @@ def repair(connection: Connection, version: Version, *, tenant: str = "", key: s
             arguments,
         )
         live = f"(select {rows.columns} from {rows.table} {one}) as live"
+        there = connection.execute(
+            _sql(f"select exists (select from replayed) or exists (select from {live})"), arguments
+        ).fetchone()
+        if key and there == (False,):
+            raise PipelinesError(
+                f"{version.name} has no row {key} of {tenant}, and the log no event of it; correct the name"
+            )
         connection.execute(
             _sql(f"create temporary table wrong on commit drop as {_unequal(rows, live, 'replayed')}"), arguments
         )
@@ -189,9 +197,8 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
     query = version.fold_at_once
     if version.by_day:
         connection.execute(_sql(f"create table {version.days} as {version.by_day}"), arguments)
-        connection.execute(
-            _sql(f"alter table {version.days} add primary key ({', '.join([*version.key, *sql.BY_DAY])})")
-        )
+        key = ", ".join([*version.key, *version.day_key])
+        connection.execute(_sql(f"alter table {version.days} add primary key ({key})"))
         query = version.combine
     rows = connection.execute(_sql(f"create table {version.table} as {query}"), arguments).rowcount
     connection.execute(_sql(f"alter table {version.table} add primary key ({', '.join(version.key)})"))
@@ -219,15 +226,16 @@ def show(connection: Connection, version: Version) -> None:
     kept = [name for name in before if name in version.descriptions]
     added = [name for name in version.descriptions if name not in kept]
     query = _sql(f"select {', '.join(kept + added)} from ({version.view}) as shown")
-    connection.execute(pg.SQL("set local lock_timeout = {}").format(pg.Literal(LOCK_TIMEOUT)))
-    try:
-        with connection.transaction():
-            connection.execute(pg.SQL("create or replace view {} as {}").format(view, query))
-    except errors.InvalidTableDefinition:
-        # A view that loses or changes columns cannot be replaced in place; views built on it are made again by dbt.
-        connection.execute(pg.SQL("drop view {} cascade").format(view))
-        connection.execute(pg.SQL("create view {} as {}").format(view, _sql(version.view)))
-    connection.execute("set local lock_timeout to default")
+    if added or not _reads(connection, version):  # words alone are changed without waiting for readers
+        connection.execute(pg.SQL("set local lock_timeout = {}").format(pg.Literal(LOCK_TIMEOUT)))
+        try:
+            with connection.transaction():
+                connection.execute(pg.SQL("create or replace view {} as {}").format(view, query))
+        except errors.InvalidTableDefinition:
+            # A view that loses or changes columns cannot be replaced in place; views built on it are made again by dbt.
+            connection.execute(pg.SQL("drop view {} cascade").format(view))
+            connection.execute(pg.SQL("create view {} as {}").format(view, _sql(version.view)))
+        connection.execute("set local lock_timeout to default")
     _comment(connection, pg.SQL("view {}").format(view), version.grain)
     for name, text in version.descriptions.items():
         _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)
@@ -252,7 +260,7 @@ def _state(version: Version) -> _Rows:
 
 
 def _days(version: Version) -> _Rows:
-    return _Rows(version.days, [*version.key, *sql.BY_DAY], version.day_parts, version.by_day)
+    return _Rows(version.days, [*version.key, *version.day_key], version.day_parts, version.by_day)
 
 
 def _differences(
@@ -317,16 +325,27 @@ def _fold(connection: Connection, behind: Sequence[Version], after: int, up_to: 
 
 def _is_published(connection: Connection, model: ReadModel) -> bool:
     """Tell whether the public view reads this version's table and is described in today's words."""
-    facts = connection.execute(
+    grain = connection.execute("select obj_description(to_regclass(%s))", [f"read_models.{model.name}"]).fetchone()
+    described = dict(_described(connection, model.name)) == model.descriptions and grain == (model.grain,)
+    return described and _reads(connection, versions.declared(model)) and table_function.is_published(connection, model)
+
+
+def _reads(connection: Connection, version: Version) -> bool:
+    """Tell whether the public view reads this version's table."""
+    row = connection.execute(
         """
-        select obj_description(to_regclass(%s)), exists (
-            select from information_schema.view_table_usage
-            where view_schema = 'read_models' and view_name = %s and 'read_models.' || table_name = %s)
+        select from information_schema.view_table_usage
+        where view_schema = 'read_models' and view_name = %s and 'read_models.' || table_name = %s
         """,
-        [f"read_models.{model.name}", model.name, sql.table(model)],
+        [version.name, version.table],
     ).fetchone()
-    current = dict(_described(connection, model.name)) == model.descriptions and facts == (model.grain, True)
-    return current and table_function.is_published(connection, model)
+    return row is not None
+
+
+def detached(connection: Connection) -> list[str]:
+    """Return the partitions of the log that are detached: what is folded again misses their events."""
+    query = "select table_name from event_log.partitions where detached_at is not null order by first_position"
+    return [name for (name,) in connection.execute(query).fetchall()]
 
 
 def _described(connection: Connection, name: str) -> list[tuple[str, str | None]]:

@@ -53,7 +53,16 @@ class Rebuilt:
     seconds: float
 
 
-def rebuild(pool: ConnectionPool, model: ReadModel, up_to: int, *, tenant: str = "", key: str = "") -> Rebuilt:
+def rebuild(  # noqa: PLR0913 - what to rebuild, and how, by keyword
+    pool: ConnectionPool,
+    model: ReadModel,
+    up_to: int,
+    *,
+    tenant: str = "",
+    key: str = "",
+    repair: bool = True,
+    from_what_is_left: bool = False,
+) -> Rebuilt:
     """Serve what the declaration says, folded from zero.
 
     A changed declaration is built beside and switched to. Otherwise the rows that differ from a replay are replaced;
@@ -65,17 +74,27 @@ def rebuild(pool: ConnectionPool, model: ReadModel, up_to: int, *, tenant: str =
         up_to: the position of the log to build to.
         tenant: whose key.
         key: the one key whose row is to be put right; of several columns, joined by `/`.
+        repair: also look for wrong rows where the declaration is served already.
+        from_what_is_left: go on although partitions are detached, whose events are then missing from every row.
 
     Raises:
-        PipelinesError: what was built differs from a replay, or readers did not let go of the view.
+        PipelinesError: partitions are detached, or nobody has the key; or what was built differs from a replay, or
+            readers did not let go of the view.
     """
     started = time.perf_counter()
     with _alone(pool, model.name) as connection:
         version = versions.declared(model)
         entry = versions.served(connection, model.name)
+        if not from_what_is_left and (detached := projector.detached(connection)):
+            raise PipelinesError(
+                f"{', '.join(detached)}: detached, so that {model.name}, folded again, would miss its events; give "
+                "--from-what-is-left to do without them"
+            )
         if entry is None or not versions.exists(connection, entry.version):
             with connection.transaction():
                 projector.advance(connection, [model], up_to)
+            return Rebuilt(model.name, version.version, None, 0, [], time.perf_counter() - started)
+        if not repair and entry.version.version == version.version:  # another process was first
             return Rebuilt(model.name, version.version, None, 0, [], time.perf_counter() - started)
         if key or entry.version.version == version.version:
             with connection.transaction():
@@ -90,16 +109,29 @@ def rebuild(pool: ConnectionPool, model: ReadModel, up_to: int, *, tenant: str =
         return Rebuilt(model.name, version.version, entry.version.version, 0, [], time.perf_counter() - started)
 
 
-def rebuild_changed(pool: ConnectionPool, models: Iterable[ReadModel], up_to: int) -> list[Rebuilt]:
-    """Rebuild the models whose declaration is not the one that is served, but for those that are held."""
+def changed(pool: ConnectionPool, models: Iterable[ReadModel]) -> list[ReadModel]:
+    """Return the models whose declaration is not the one that is served, but for those that are held."""
     with pool.connection() as connection:
         found = [(model, versions.served(connection, model.name)) for model in models]
-    changed = [
+    return [
         model
         for model, entry in found
         if entry is not None and not entry.held and entry.version.version != versions.declared(model).version
     ]
-    return [rebuild(pool, model, up_to) for model in changed]
+
+
+def rebuild_all(
+    pool: ConnectionPool, models: Iterable[ReadModel], up_to: int
+) -> tuple[dict[str, Rebuilt], dict[str, str]]:
+    """Rebuild models whose declaration has changed, each for itself; return what became of each, or why not."""
+    done: dict[str, Rebuilt] = {}
+    failed: dict[str, str] = {}
+    for model in models:
+        try:
+            done[model.name] = rebuild(pool, model, up_to, repair=False)
+        except (PipelinesError, errors.Error) as error:
+            failed[model.name] = f"read model {model.name} cannot be rebuilt: {error}"
+    return done, failed
 
 
 def go_back(pool: ConnectionPool, name: str, up_to: int) -> Rebuilt:

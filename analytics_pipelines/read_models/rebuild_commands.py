@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 @click.option("--back", is_flag=True, help="Serve the former version again, and hold it until the next rebuild.")
 @click.option("--key", default="", help="Put right the row of this key only; several columns are joined by /.")
 @click.option("--tenant", default="", help="With --key: whose row.")
+@click.option(
+    "--from-what-is-left", is_flag=True, help="Go on although partitions are detached: their events are lost."
+)
 @click.option("--list", "listing", is_flag=True, help="List the versions that are kept, of all models or of MODEL.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rebuild(  # noqa: PLR0913 - the options
-    model: str | None, *, back: bool, key: str, tenant: str, listing: bool, as_json: bool
+    model: str | None, *, back: bool, key: str, tenant: str, from_what_is_left: bool, listing: bool, as_json: bool
 ) -> None:
     """Fold MODEL from zero while readers go on, compare it with a replay, and switch to it.
 
@@ -52,18 +55,20 @@ def rebuild(  # noqa: PLR0913 - the options
         if back:
             done = rebuilding.go_back(pool, model, settled)
         else:
-            done = rebuilding.rebuild(pool, READ_MODELS[model], settled, tenant=tenant, key=key)
-    click.echo(json.dumps(asdict(done)) if as_json else _line(done, held=back))
+            done = rebuilding.rebuild(
+                pool, READ_MODELS[model], settled, tenant=tenant, key=key, from_what_is_left=from_what_is_left
+            )
+    click.echo(json.dumps(asdict(done)) if as_json else _line(done, held=back, key=key))
 
 
-def _line(done: Rebuilt, *, held: bool) -> str:
+def _line(done: Rebuilt, *, held: bool, key: str) -> str:
     if done.former is not None:
         after = f"; it is held until `pipelines rebuild {done.model}`" if held else ""
         text = f"{done.model}: version {done.version} is served instead of {done.former}{after}"
     elif done.repaired:
         text = f"{done.model}: {done.repaired} rows were wrong and are replaced: {', '.join(done.examples)}"
     else:
-        text = f"{done.model}: version {done.version} is served and equals a replay"
+        text = f"{done.model}: {f'row {key}' if key else f'version {done.version}'} is served and equals a replay"
     advice = "; `pipelines build` makes what derives from it" if done.former or done.repaired else ""
     return f"{text} ({done.seconds:.1f} s){advice}"
 

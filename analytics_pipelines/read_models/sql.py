@@ -148,9 +148,11 @@ def combine(model: ReadModel, source: str) -> str:
 
 
 def view(model: ReadModel, source: str) -> str:
-    """Return the query that people read through: the columns in declared order."""
-    shown = [f"{model.shown(column)} as {column.name}" for column in model.folded]
-    columns = [f"{c.expression} as {c.name}" if isinstance(c, Derived) else c.name for c in model.columns]
+    """Return the query that people read through: the columns in declared order, for the driver with parameters."""
+    shown = [f"({_escaped(model.shown(column))})::{column.type} as {column.name}" for column in model.folded]
+    columns = [
+        f"({_escaped(c.expression)})::{c.type} as {c.name}" if isinstance(c, Derived) else c.name for c in model.columns
+    ]
     folded = f"select {keys(model)}, {', '.join(shown)} from {source}"
     return f"select {keys(model)}, {', '.join(columns)} from ({folded}) as folded"
 

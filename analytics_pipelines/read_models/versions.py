@@ -8,7 +8,7 @@ one version takes another's place stands in `rebuild.py`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from analytics_pipelines import progress
@@ -39,7 +39,7 @@ class Version:
         refold: the fold of those keys.
         fold: the fold of everything.
         fold_at_once: the same, for many events.
-        by_day: the fold by day, and the columns of it, where these are kept.
+        by_day: the fold by day, what identifies its rows beside the key, and its other columns, where these are kept.
         combine: the state, made of what is kept by day.
         view: what people read.
         grain: what a row is.
@@ -58,6 +58,7 @@ class Version:
     fold: str
     fold_at_once: str
     by_day: str
+    day_key: list[str]
     day_parts: list[str]
     combine: str
     view: str
@@ -112,9 +113,10 @@ def declared(model: ReadModel) -> Version:
         fold=sql.fold(model),
         fold_at_once=sql.fold_at_once(model),
         by_day=sql.fold_by_day(model) if model.by_day else "",
+        day_key=list(sql.BY_DAY) if model.by_day else [],
         day_parts=[*parts, *(f"_{name}" for name in sql.DAY_BOUNDS)] if model.by_day else [],
         combine=sql.combine(model, sql.days(model)) if model.by_day else "",
-        view=sql.view(model, sql.table(model)),
+        view=sql.view(model, sql.table(model)).replace("%%", "%"),  # made without parameters
         grain=model.grain,
         descriptions=model.descriptions,
     )
@@ -135,7 +137,10 @@ def entries(connection: Connection, name: str) -> list[Entry]:
         """,
         [name],
     ).fetchall()
-    return [Entry(Version(**row[0]), *row[1:]) for row in rows]
+    known = {field.name for field in fields(Version)}  # what a later release wrote down beyond them is passed over
+    return [
+        Entry(Version(**{name: value for name, value in row[0].items() if name in known}), *row[1:]) for row in rows
+    ]
 
 
 def served(connection: Connection, name: str) -> Entry | None:
@@ -203,4 +208,12 @@ def note_checked(connection: Connection, version: Version, position: int) -> Non
         "update read_models.versions set checked_position = greatest(checked_position, %s) "
         "where model = %s and version = %s",
         [position, version.name, version.version],
+    )
+
+
+def note_wrong(connection: Connection, version: Version) -> None:
+    """Write down that some row of the version is wrong: nothing counts as checked."""
+    connection.execute(
+        "update read_models.versions set checked_position = 0 where model = %s and version = %s",
+        [version.name, version.version],
     )

@@ -7,11 +7,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from analytics_pipelines import progress
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.ingestion.simulator import simulate
 from analytics_pipelines.read_models import projector, sql
-from analytics_pipelines.read_models.columns import count
+from analytics_pipelines.read_models.as_of import as_of
+from analytics_pipelines.read_models.columns import ORDER, Derived, Fold, count
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.read_models.rebuild import rebuild
 
@@ -202,3 +206,33 @@ def test_a_run_builds_to_one_position(database: ConnectionPool, store: EventStor
         assert connection.execute("select progress.watermark('shop')").fetchone() == (NOON,)
         connection.commit()
         assert connection.execute("select progress.watermark('shop')").fetchone() == (NOON + timedelta(hours=1),)
+
+
+def test_names_that_are_taken_are_refused() -> None:
+    """A column that would share its state with another, or with the bookkeeping, is refused by name."""
+    for name in ("emails_sent", "lead_id", "first_stream", "last_position", "day"):
+        twice = (*LEAD_ANALYTICS.columns, count(name, "Twice", "email_sent"))
+        with pytest.raises(PipelinesError, match=f"the name {name} is taken"):
+            replace(LEAD_ANALYTICS, columns=twice)
+    with pytest.raises(PipelinesError, match="at most 46 characters"):
+        replace(LEAD_ANALYTICS, name="x" * 47)
+
+
+def test_the_way_out_folds_what_no_other_kind_does(database: ConnectionPool) -> None:
+    """Any aggregate can be folded, in the order of events, and derived columns may hold a percent sign."""
+    path = Fold(
+        "path", "text", "Types", ("order_placed", "order_paid"), f"string_agg(event_type, ' ' order by {ORDER})"
+    )
+    odd = Derived("is_odd", "boolean", "Whether it has an odd number of lines", "lines % 2 = 1")
+    model = replace(ORDER_STATE, columns=(*ORDER_STATE.columns, path, odd))
+    EventStore(database).append_batch("shop", [order_event(1, "order_paid", 5, amount=10)])
+    advance(database, model)
+    EventStore(database).append_batch("shop", [placed(1)])
+    advance(database, model)
+    with database.connection() as connection:
+        found = connection.execute("select path, is_odd from read_models.order_state").fetchall()
+        assert found == [("order_placed order_paid", False)]
+        assert connection.execute("select path, is_odd from read_models.order_state_as_of()").fetchall() == found
+        row = as_of(connection, model, "shop", ["1"], NOON).row
+    assert row is not None
+    assert (row["path"], row["is_odd"]) == ("order_placed", False)

@@ -254,7 +254,7 @@ def test_the_command_answers_and_says_what_is_wrong(
     one = ("order_state", "1", "--tenant", "shop", "--at", "2017-06-01T12:59:59.999999Z")
     unbuilt = of(*one)
     assert isinstance(unbuilt.exception, PipelinesError)
-    assert "was not built yet; run `pipelines build`" in str(unbuilt.exception)
+    assert "was not built yet as it is declared now; run `pipelines rebuild" in str(unbuilt.exception)
     position = advance(database)
     row = json.loads(of(*one, "--json").stdout)
     assert (row["tenant_id"], row["order_id"], row["paid_amount"]) == ("shop", "1", 2.5)

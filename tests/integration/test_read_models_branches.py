@@ -246,7 +246,7 @@ def test_a_wrong_edit_is_named_by_its_line(shop: ConnectionPool) -> None:
         assert branches.listing(connection) == []
     EventStore(shop).append_batch("shop", [placed(9, "eve")])
     newest = [event.position for event in EventStore(shop).read()][-1]
-    with pytest.raises(PipelinesError, match="the models stand at position"):
+    with pytest.raises(PipelinesError, match="a model stands at position"):
         create(shop, "wrong", {"drop": newest})
 
 

@@ -25,7 +25,7 @@ from analytics_pipelines.automation.sensors import log_has_grown
 from analytics_pipelines.cli import pipelines
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.ingestion.simulator import simulate
-from analytics_pipelines.read_models import projector, sql
+from analytics_pipelines.read_models import checking, projector, rebuild, sql
 from analytics_pipelines.read_models.assets import ASSETS
 from analytics_pipelines.read_models.checks import CHECKS, CHECKS_EVERYTHING
 from analytics_pipelines.read_models.columns import count
@@ -152,8 +152,6 @@ def test_a_changed_declaration_is_rebuilt_when_it_is_materialized(
 
 def test_a_held_version_is_warned_of(database: ConnectionPool, asset_runs: AssetRuns) -> None:
     """While the code declares another version than the one that is served, a check warns, and stops nothing."""
-    from analytics_pipelines.read_models import rebuild
-
     former = replace(LEADS, columns=LEADS.columns[:-1])
     EventStore(database).append_batch("saas", simulate(EVENTS, 1))
     with database.connection() as connection:
@@ -177,8 +175,6 @@ def test_an_empty_key_and_a_position_ahead_are_found(database: ConnectionPool, a
         connection.execute("update progress.checkpoints set position = position + 1")
     with database.connection() as connection:
         assert connection.execute("select count(*) from progress.checkpoints").fetchone() == (1,)
-    from analytics_pipelines.read_models import checking
-
     found = dict(
         checking.look(database, LEADS, ["position_is_settled", "no_invalid_key"], everything=True, built=False)
     )
@@ -215,6 +211,29 @@ def test_models_advance_when_the_log_has_grown(
         at = progress.position_of(connection, sql.table(LEADS))
         assert projector.behind(connection, MODELS, at + 1, after=at) != []
         assert projector.behind(connection, MODELS, at + 1, after=at + 1) == []
+
+
+def test_a_wrong_row_stays_found_until_it_is_put_right(database: ConnectionPool) -> None:
+    """What a check has found is found again by the next run, whatever its events touch; and no more once repaired."""
+    store, events = EventStore(database), list(simulate(EVENTS, 1))
+
+    def found(*, everything: bool) -> bool:
+        with database.connection() as connection:
+            projector.advance(connection, [LEADS], store.settled_position())
+        looked = checking.look(database, LEADS, ["live_equals_replay"], everything=everything, built=True)
+        return not dict(looked)["live_equals_replay"].passed
+
+    store.append_batch("saas", events)
+    assert not found(everything=False)
+    with database.connection() as connection:
+        table = sql.table(LEADS)
+        connection.execute(f"update {table} set _emails_sent = 99 where lead_id = (select min(lead_id) from {table})")
+    assert not found(everything=False)  # no event has touched it
+    assert found(everything=True)
+    store.append_batch("saas", few(events))
+    assert found(everything=False)
+    assert rebuild.rebuild(database, LEADS, store.settled_position()).repaired == 1
+    assert not found(everything=False)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)

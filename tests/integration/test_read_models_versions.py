@@ -121,7 +121,7 @@ def test_it_is_built_beside_switched_and_gone_back_from(database: ConnectionPool
     assert rebuild.go_back(database, model.name, settled(database)).version == old
     assert "mails" not in columns(database, model)
     append(database, "three", 2)
-    assert rebuild.rebuild_changed(database, [wider(model)], settled(database)) == []  # held
+    assert rebuild.changed(database, [wider(model)]) == []  # held
     assert advance(database, wider(model))[model.name].version == old
     assert differing(database, model) == []
 
@@ -377,3 +377,65 @@ def test_two_workers_never_count_twice(database: ConnectionPool) -> None:
     assert failures == []
     advance(database, *MODELS)
     assert [differing(database, model) for model in MODELS] == [[], [], []]
+
+
+def test_what_cannot_be_rebuilt_keeps_nobody_else_back(database: ConnectionPool) -> None:
+    """Of two changed models one is unsound: the other is rebuilt, and the error names the first."""
+    append(database, "one")
+    advance(database, LEADS, CAMPAIGNS)
+    unsound = replace(LEADS, columns=(*LEADS.columns, total("chance", "C", "lead_created", value="random()::numeric")))
+    changed = rebuild.changed(database, [unsound, wider(CAMPAIGNS), ORDERS])
+    assert [model.name for model in changed] == [LEADS.name, CAMPAIGNS.name]
+    done, failed = rebuild.rebuild_all(database, changed, settled(database))
+    assert list(done) == [CAMPAIGNS.name]
+    assert list(failed) == [LEADS.name]
+    assert "differs from a replay" in failed[LEADS.name]
+
+
+def test_changed_words_do_not_wait_for_readers(database: ConnectionPool) -> None:
+    """A reader that keeps the view open does not keep models from advancing where only their words have changed."""
+    append(database, "one")
+    advance(database, LEADS)
+    with database.connection() as reader:
+        reader.execute("select count(*) from read_models.lead_analytics")
+        advance(database, replace(LEADS, grain="One row per tenant and lead, in other words."))
+    with database.connection() as connection:
+        found = connection.execute("select obj_description('read_models.lead_analytics'::regclass)").fetchone()
+    assert found == ("One row per tenant and lead, in other words.",)
+
+
+def test_a_version_that_a_later_release_wrote_down_is_read(database: ConnectionPool) -> None:
+    """What a statement's account holds beyond what this release knows is passed over."""
+    append(database, "one")
+    advance(database, LEADS)
+    with database.connection() as connection:
+        connection.execute(
+            """update read_models.versions set statements = (statements::jsonb || '{"unheard": 1}')::json"""
+        )
+    append(database, "two")
+    assert advance(database, LEADS)[LEADS.name].touched > 0
+
+
+def test_a_key_that_nobody_has_is_named(database: ConnectionPool) -> None:
+    """Repairing one row says so when there is no such row, rather than that it is right."""
+    append(database, "one")
+    advance(database, LEADS)
+    with pytest.raises(PipelinesError, match="lead_analytics has no row nosuch of one, and the log no event of it"):
+        rebuild.rebuild(database, LEADS, settled(database), tenant="one", key="nosuch")
+
+
+def test_nothing_is_folded_again_without_events_that_have_left(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """Once a partition is detached, a rebuild refuses, unless it is told to do without."""
+    append(database, "one")
+    advance(database, LEADS)
+    with database.connection() as connection:
+        before = connection.execute("select count(*) from read_models.lead_analytics").fetchone()
+    with psycopg.connect(connections.admin_url(database_settings)) as admin:
+        admin.execute("update event_log.partitions set detached_at = now() where first_position = 0")
+    with pytest.raises(PipelinesError, match="detached, so that lead_analytics, folded again, would miss its events"):
+        rebuild.rebuild(database, LEADS, settled(database))
+    rebuild.rebuild(database, LEADS, settled(database), from_what_is_left=True)
+    with database.connection() as connection:
+        assert connection.execute("select count(*) from read_models.lead_analytics").fetchone() == before

@@ -286,8 +286,8 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
         assert table is not None
         admin.execute(
             sql.SQL(
-                "update read_models.{} set _last_customer_id[1].data"
-                " = jsonb_set((_last_customer_id[1]).data, '{{5}}', '9') where order_id = 'till'"
+                "update read_models.{} set _last__customer_id[1].data"
+                " = jsonb_set((_last__customer_id[1]).data, '{{5}}', '9') where order_id = 'till'"
             ).format(sql.Identifier(table[0]))
         )
 
