@@ -62,8 +62,8 @@ class Folded(Column):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The state it keeps."""
-        raise NotImplementedError
+        """The state it keeps for itself; none where it shares that of others (see `Outermost`)."""
+        return ()
 
     @property
     def shown(self) -> str:

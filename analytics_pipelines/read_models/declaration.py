@@ -121,7 +121,7 @@ class ReadModel:
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The state of a row, each part once."""
-        own = [part for column in self.folded if not isinstance(column, Outermost) for part in column.parts]
+        own = [part for column in self.folded for part in column.parts]
         shared = [outermost(columns) for columns in self._outermost.values()]
         return tuple({part.name: part for part in [*own, *shared, *_STREAMS]}.values())
 
