@@ -1,14 +1,7 @@
-with events as (
-    {{ events(['order_refunded']) }}
-),
-
-final as (
-    select
-        tenant_id,
-        data ->> 'order_id' as order_id,
-        (data ->> 'amount')::numeric as refunded_amount,
-        occurred_at as refunded_at
-    from events
-)
-
-select * from final
+select
+    tenant_id,
+    order_id,
+    refunded_on::date as refunded_on,
+    refunds,
+    refunded_amount
+from {{ source('read_models', 'order_refunds') }}

@@ -1,0 +1,9 @@
+select
+    tenant_id,
+    experiment_id,
+    subject_id,
+    variant,
+    exposed_at,
+    last_converted_at,
+    has_converted
+from {{ source('read_models', 'experiment_exposures') }}
