@@ -261,6 +261,13 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "name": "New", "region": "south", "opened_at": at(0), "last_opened_at": at(2), "last_closed_at": at(1),
         },
     ),
+    "event_days": (
+        story(
+            (0, "order_placed", PLACED), (1, "order_paid", {**ORDER, "amount": 1}), (DAY, "order_shipped", ORDER),
+        ),
+        ("2017-06-01",),
+        {"events": 2},
+    ),
     "workspace_summary": (
         story(
             (0, "workspace_created", {**WORKSPACE, **LEAD, "plan": "free"}),
