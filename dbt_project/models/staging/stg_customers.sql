@@ -14,6 +14,8 @@ final as (
         household_size,
         household_composition,
         children,
+        region,
+        sales_representative_id,
         coupons_redeemed
     from customer_profile
 )

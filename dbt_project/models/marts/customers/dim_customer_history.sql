@@ -1,7 +1,7 @@
 {{ config(
     key=['customer_id', 'valid_from_at'],
     recompute='customer_id',
-    touched_by={'read_models.customer_changes': 'customer_id'}
+    touched_by={'read_models.customer_changes': 'customer_id'},
 ) }}
 
 with changes as (

@@ -1,7 +1,7 @@
 {{ config(
     key=['cohort_month_on', 'currency', 'months_since'],
     recompute='tenant_id',
-    touched_by={'marts.fct_customer_months': 'customer_id'}
+    touched_by={'marts.fct_customer_months': 'tenant_id'},
 ) }}
 
 with customer_months as (
@@ -76,7 +76,7 @@ final as (
         months.month_on,
         months.customers::integer as customers,
         coalesce(active.customers, 0)::integer as retained,
-        coalesce(active.customers, 0)::numeric / months.customers as retention_rate,
+        {{ ratio('coalesce(active.customers, 0)', 'months.customers') }} as retention_rate,
         coalesce(active.orders, 0)::integer as orders,
         coalesce(active.revenue, 0) as revenue
     from months

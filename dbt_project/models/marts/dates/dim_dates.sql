@@ -1,7 +1,7 @@
 {{ config(
     key=['date_on'],
     recompute='tenant_id',
-    touched_by={'read_models.event_days': 'date'}
+    touched_by={'read_models.event_days': 'tenant_id'},
 ) }}
 
 with event_days as (

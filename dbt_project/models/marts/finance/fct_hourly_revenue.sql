@@ -1,7 +1,7 @@
 {{ config(
     key=['hour_at', 'currency'],
     recompute='revenue_on',
-    touched_by={'marts.fct_orders': 'ordered_on', 'marts.fct_deals': 'closed_on'}
+    touched_by={'marts.fct_orders': 'ordered_on', 'marts.fct_deals': 'closed_on'},
 ) }}
 
 with orders as (

@@ -1,7 +1,7 @@
 {{ config(
     key=['grain', 'starts_on', 'currency'],
     recompute='tenant_id',
-    touched_by={'marts.fct_daily_revenue': 'revenue_on'},
+    touched_by={'marts.fct_daily_revenue': 'tenant_id', 'marts.dim_dates': 'tenant_id'},
     as_of_day=true,
 ) }}
 
@@ -121,9 +121,9 @@ final as (
         periods.cost,
         periods.costed_revenue - periods.cost as profit,
         previous.revenue as previous_revenue,
-        (periods.revenue - previous.revenue) / nullif(previous.revenue, 0) as growth,
+        {{ ratio('periods.revenue - previous.revenue', 'previous.revenue') }} as growth,
         last_year.revenue as last_year_revenue,
-        (periods.revenue - last_year.revenue) / nullif(last_year.revenue, 0) as growth_on_last_year
+        {{ ratio('periods.revenue - last_year.revenue', 'last_year.revenue') }} as growth_on_last_year
     from periods
     inner join reporting_currencies
         on periods.tenant_id = reporting_currencies.tenant_id

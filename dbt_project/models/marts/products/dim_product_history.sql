@@ -1,7 +1,7 @@
 {{ config(
     key=['product_id', 'valid_from_at'],
     recompute='product_id',
-    touched_by={'read_models.product_changes': 'product_id'}
+    touched_by={'read_models.product_changes': 'product_id'},
 ) }}
 
 with changes as (

@@ -67,7 +67,7 @@ final as (
         costed_revenue,
         cost,
         costed_revenue - cost as profit,
-        revenue / nullif(sum(revenue) over months, 0) as revenue_share,
+        {{ ratio('revenue', 'sum(revenue) over months') }} as revenue_share,
         (rank() over (months order by revenue desc))::integer as revenue_rank,
         (rank() over (departments order by revenue desc))::integer as revenue_rank_in_department
     from amounts

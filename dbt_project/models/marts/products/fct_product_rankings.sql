@@ -1,7 +1,7 @@
 {{ config(
     key=['product_id'],
     recompute='tenant_id',
-    touched_by={'marts.dim_products': 'product_id'},
+    touched_by={'marts.dim_products': 'tenant_id'},
     indexes=[{'columns': ['tenant_id', 'revenue_rank']}],
 ) }}
 
@@ -23,7 +23,7 @@ final as (
         quantity_sold,
         revenue,
         profit,
-        revenue / sum(revenue) over ranges as revenue_share,
+        {{ ratio('revenue', 'sum(revenue) over ranges') }} as revenue_share,
         (rank() over (ranges order by revenue desc))::integer as revenue_rank,
         (rank() over (categories order by revenue desc))::integer as revenue_rank_in_category
     from products

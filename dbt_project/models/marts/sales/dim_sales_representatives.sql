@@ -3,8 +3,8 @@
     recompute='sales_representative_id',
     touched_by={
         'read_models.sales_rep_activity': 'sales_representative_id',
-        'marts.fct_sales_representative_months': 'sales_representative_id'
-    }
+        'marts.fct_sales_representative_months': 'sales_representative_id',
+    },
 ) }}
 
 with sales_representatives as (
@@ -64,7 +64,7 @@ final as (
         coalesce(counts.orders, 0)::integer as orders,
         coalesce(counts.deals_won, 0)::integer as deals_won,
         coalesce(counts.deals_lost, 0)::integer as deals_lost,
-        counts.deals_won::numeric / nullif(counts.deals_won + counts.deals_lost, 0) as win_rate,
+        {{ ratio('counts.deals_won', 'counts.deals_won + counts.deals_lost') }} as win_rate,
         sales.currency,
         coalesce(sales.revenue, 0) as revenue,
         coalesce(sales.commission, 0) as commission,

@@ -1,7 +1,7 @@
 {{ config(
     key=['store_id'],
     recompute='store_id',
-    touched_by={'read_models.store_profile': 'store_id', 'marts.fct_orders': 'store_id'}
+    touched_by={'read_models.store_profile': 'store_id', 'marts.fct_orders': 'store_id'},
 ) }}
 
 with stores as (

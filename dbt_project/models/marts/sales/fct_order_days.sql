@@ -1,7 +1,7 @@
 {{ config(
     key=['ordered_on', 'channel', 'status', 'currency'],
     recompute='ordered_on',
-    touched_by={'marts.fct_orders': 'ordered_on'}
+    touched_by={'marts.fct_orders': 'ordered_on'},
 ) }}
 
 with orders as (

@@ -1,7 +1,7 @@
 {{ config(
     key=['region', 'month_on', 'currency'],
     recompute='tenant_id',
-    touched_by={'marts.fct_orders': 'region'}
+    touched_by={'marts.fct_orders': 'tenant_id'},
 ) }}
 
 with orders as (
@@ -57,10 +57,10 @@ final as (
         months.costed_revenue,
         months.cost,
         months.costed_revenue - months.cost as profit,
-        months.revenue / nullif(sum(months.revenue) over all_regions, 0) as revenue_share,
+        {{ ratio('months.revenue', 'sum(months.revenue) over all_regions') }} as revenue_share,
         (rank() over (all_regions order by months.revenue desc))::integer as revenue_rank,
         previous.revenue as previous_revenue,
-        (months.revenue - previous.revenue) / nullif(previous.revenue, 0) as growth
+        {{ ratio('months.revenue - previous.revenue', 'previous.revenue') }} as growth
     from months
     left join months as previous
         on

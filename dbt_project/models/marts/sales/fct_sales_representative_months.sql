@@ -2,11 +2,10 @@
     key=['sales_representative_id', 'month_on', 'currency'],
     recompute='tenant_id',
     touched_by={
-        'marts.fct_orders': 'sales_representative_id',
-        'marts.fct_deals': 'sales_representative_id',
-        'read_models.sales_rep_changes': 'sales_representative_id'
+        'marts.fct_orders': 'tenant_id',
+        'marts.fct_deals': 'tenant_id',
+        'read_models.sales_rep_changes': 'tenant_id',
     },
-    tells=['sales_representative_id']
 ) }}
 
 with orders as (
@@ -121,7 +120,7 @@ final as (
         refunded_amount,
         deals_won::integer as deals_won,
         deals_lost::integer as deals_lost,
-        deals_won::numeric / nullif(deals_won + deals_lost, 0) as win_rate,
+        {{ ratio('deals_won', 'deals_won + deals_lost') }} as win_rate,
         deal_revenue,
         revenue,
         commission,
