@@ -1,17 +1,9 @@
-with store_profile as (
-    select * from {{ source('read_models', 'store_profile') }}
-),
-
-final as (
-    select
-        tenant_id,
-        store_id,
-        name,
-        region,
-        opened_at,
-        last_opened_at,
-        last_closed_at
-    from store_profile
-)
-
-select * from final
+select
+    tenant_id,
+    store_id,
+    name,
+    region,
+    opened_at,
+    last_opened_at,
+    last_closed_at
+from {{ source('read_models', 'store_profile') }}
