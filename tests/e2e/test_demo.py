@@ -116,7 +116,7 @@ def test_households_and_categories_equal_the_source_files(demo: Demo, demo_pool:
             "from marts.fct_category_performance where tenant_id = 'grocer'"
         ).fetchall()
     assert {row[0]: row[1:] for row in found} == dict(
-        zip(households.index, households.itertuples(index=False, name=None))
+        zip(households.index, households.itertuples(index=False, name=None), strict=True)
     )
     assert {row[:3]: row[3] for row in sold} == categories.to_dict()
 
