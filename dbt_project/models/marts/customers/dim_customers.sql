@@ -10,12 +10,17 @@
 ) }}
 
 with customers as (
-    select
-        *,
-        -- Recency is counted back from the tenant's newest event's day, so that history is not old because time has passed.
-        {{ as_of_day('tenant_id') }} as as_of
-    from {{ ref('stg_customers') }}
+    select * from {{ ref('stg_customers') }}
     where {{ touched('customer_id') }}
+),
+
+-- Recency is counted back from the day of the tenant's newest event, so that history is not old only because time has passed.
+tenants as (
+    select
+        tenant_id,
+        {{ as_of_day('tenant_id') }} as as_of
+    from customers
+    group by tenant_id
 ),
 
 customer_months as (
@@ -57,6 +62,7 @@ purchases as (
 measured as (
     select
         customers.*,
+        tenants.as_of,
         purchases.currency,
         coalesce(purchases.orders, 0)::integer as orders,
         coalesce(purchases.revenue, 0) as revenue,
@@ -64,10 +70,12 @@ measured as (
         coalesce(purchases.lifetime_value, 0) as lifetime_value,
         purchases.first_ordered_at,
         purchases.last_ordered_at,
-        {{ utc_date('customers.as_of') }} - {{ utc_date('purchases.first_ordered_at') }} as days_since_first_order,
-        {{ utc_date('customers.as_of') }} - {{ utc_date('purchases.last_ordered_at') }} as days_since_last_order,
-        {{ utc_date('customers.as_of') }} - {{ utc_date('customers.registered_at') }} as days_since_registration
+        {{ utc_date('tenants.as_of') }} - {{ utc_date('purchases.first_ordered_at') }} as days_since_first_order,
+        {{ utc_date('tenants.as_of') }} - {{ utc_date('purchases.last_ordered_at') }} as days_since_last_order,
+        {{ utc_date('tenants.as_of') }} - {{ utc_date('customers.registered_at') }} as days_since_registration
     from customers
+    inner join tenants
+        on customers.tenant_id = tenants.tenant_id
     left join purchases
         on
             customers.tenant_id = purchases.tenant_id
