@@ -1,7 +1,7 @@
 {{ config(
     key=['customer_id'],
     recompute='customer_id',
-    touched_by={'read_models.customer_profile': 'customer_id', 'marts.fct_customer_months': 'customer_id'},
+    touched_by={'read_models.customer_profile': 'customer_id', 'marts.fct_orders': 'customer_id'},
     as_of_day=true,
     indexes=[
         {'columns': ['tenant_id', 'segment']},
@@ -23,9 +23,11 @@ tenants as (
     group by tenant_id
 ),
 
-customer_months as (
-    select * from {{ ref('fct_customer_months') }}
-    where {{ touched('customer_id') }}
+orders as (
+    select * from {{ ref('fct_orders') }}
+    where
+        status <> 'cancelled'
+        and {{ touched('customer_id') }}
 ),
 
 by_currency as (
@@ -33,12 +35,12 @@ by_currency as (
         tenant_id,
         customer_id,
         currency,
-        sum(orders) as orders,
+        count(*) as orders,
         sum(revenue) as revenue,
         sum(refunded_amount) as refunded_amount,
-        min(first_ordered_at) as first_ordered_at,
-        max(last_ordered_at) as last_ordered_at
-    from customer_months
+        min(ordered_at) as first_ordered_at,
+        max(ordered_at) as last_ordered_at
+    from orders
     group by tenant_id, customer_id, currency
 ),
 

@@ -1,12 +1,26 @@
 {{ config(
     key=['cohort_month_on', 'currency', 'months_since'],
     recompute='tenant_id',
-    touched_by={'marts.fct_customer_months': 'tenant_id'},
+    touched_by={'marts.fct_orders': 'tenant_id'},
 ) }}
 
-with customer_months as (
-    select * from {{ ref('fct_customer_months') }}
-    where {{ touched('tenant_id') }}
+with orders as (
+    select * from {{ ref('fct_orders') }}
+    where
+        status <> 'cancelled'
+        and {{ touched('tenant_id') }}
+),
+
+customer_months as (
+    select
+        tenant_id,
+        customer_id,
+        currency,
+        date_trunc('month', ordered_on::timestamp)::date as month_on,
+        count(*) as orders,
+        sum(revenue) as revenue
+    from orders
+    group by tenant_id, customer_id, currency, date_trunc('month', ordered_on::timestamp)
 ),
 
 -- Each currency is a shop of its own here: amounts of two cannot be compared.

@@ -12,7 +12,7 @@ with products as (
         and {{ touched('tenant_id') }}
 ),
 
-final as (
+ranked as (
     select
         tenant_id,
         product_id,
@@ -23,13 +23,20 @@ final as (
         quantity_sold,
         revenue,
         profit,
-        {{ ratio('revenue', 'sum(revenue) over ranges') }} as revenue_share,
         (rank() over (ranges order by revenue desc))::integer as revenue_rank,
         (rank() over (categories order by revenue desc))::integer as revenue_rank_in_category
     from products
     window
         ranges as (partition by tenant_id, currency),
         categories as (partition by tenant_id, currency, department, category)
+),
+
+-- The first ones only: further down each sale moves all the places below it.
+final as (
+    select * from ranked
+    where
+        revenue_rank <= {{ var('ranked_products') }}
+        or revenue_rank_in_category <= {{ var('ranked_products_in_category') }}
 )
 
 select * from final
