@@ -214,6 +214,60 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "last_event_at": at(2 * DAY),
         },
     ),
+    "product_changes": (
+        story(
+            (0, "product_added", {**PRODUCT, "name": "Tea", "department": "drinks"}),
+            (5, "price_changed", {**PRODUCT, "price": Decimal("4.00"), "currency": "EUR"}),
+            (5, "stock_received", {**PRODUCT, "quantity": 10, "cost_price": Decimal("2.10"), "currency": "USD"}),
+            (5, "stock_received", {**PRODUCT, "quantity": 10}),
+            (6, "cost_price_changed", {**PRODUCT, "cost_price": 3, "currency": "EUR"}),
+        ),
+        ("p", "2017-06-01T12:05:00.000000Z"),
+        {
+            "changed_at": at(5), "name": None, "price": 4, "price_currency": "EUR", "cost_price": Decimal("2.10"),
+            "cost_currency": "USD", "added_at": None,
+        },
+    ),
+    "customer_changes": (
+        story(
+            (0, "customer_registered", {"customer_id": "u", "age_band": "35-44", "region": "north"}),
+            (5, "customer_updated", {"customer_id": "u", "age_band": "45-54"}),
+            (5, "customer_updated", {"customer_id": "u", "children": "2"}),
+            (5, "sales_representative_assigned", {"customer_id": "u", "sales_representative_id": "r"}),
+        ),
+        ("u", "2017-06-01T12:05:00.000000Z"),
+        {
+            "changed_at": at(5), "age_band": "45-54", "children": "2", "region": None, "sales_representative_id": "r",
+        },
+    ),
+    "sales_rep_changes": (
+        story(
+            (0, "sales_representative_registered", {**REPRESENTATIVE, "region": "north",
+                                                    "commission_rate": Decimal("0.1")}),
+            (5, "commission_rate_changed", {**REPRESENTATIVE, "commission_rate": Decimal("0.2")}),
+            (5, "commission_rate_changed", {**REPRESENTATIVE, "commission_rate": Decimal("0.3")}),
+        ),
+        ("r", "2017-06-01T12:05:00.000000Z"),
+        {"changed_at": at(5), "region": None, "commission_rate": Decimal("0.3")},
+    ),
+    "store_profile": (
+        story(
+            (0, "store_opened", {"store_id": "s", "name": "Old", "region": "north"}),
+            (1, "store_closed", {"store_id": "s"}),
+            (2, "store_opened", {"store_id": "s", "name": "New", "region": "south"}),
+        ),
+        ("s",),
+        {
+            "name": "New", "region": "south", "opened_at": at(0), "last_opened_at": at(2), "last_closed_at": at(1),
+        },
+    ),
+    "event_days": (
+        story(
+            (0, "order_placed", PLACED), (1, "order_paid", {**ORDER, "amount": 1}), (DAY, "order_shipped", ORDER),
+        ),
+        ("2017-06-01",),
+        {"events": 2},
+    ),
     "workspace_summary": (
         story(
             (0, "workspace_created", {**WORKSPACE, **LEAD, "plan": "free"}),

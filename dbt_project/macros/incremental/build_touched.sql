@@ -95,17 +95,25 @@
     with new_keys as (
         {% for relation, kinds in config.require('touched_by').items() -%}
             {%- for kind in list_of(kinds) %}
-                select touched.tenant_id, {{ 'null' if recompute == 'tenant_id' else 'touched.key::' ~ type }} as key
-                from progress.touched
-                where
-                    touched.model = '{{ relation }}'
-                    {% if recompute != 'tenant_id' or relation == 'event_log.events' -%}
-                        and touched.kind = '{{ kind }}'
-                    {%- endif %}
-                    and touched.change > (
-                        select coalesce((inputs ->> '{{ relation }}{{ '/' ~ kind if relation == 'event_log.events' }}')::bigint, 0)
-                        from progress.builds where asset_key = '{{ asset_key }}' and tenant_id = '*'
-                    )
+                {%- set told -%}
+                    select touched.tenant_id, touched.key
+                    from progress.touched
+                    where
+                        touched.model = '{{ relation }}'
+                        {% if recompute != 'tenant_id' or relation == 'event_log.events' -%}
+                            and touched.kind = '{{ kind }}'
+                        {%- endif %}
+                        and touched.change > (
+                            select coalesce((inputs ->> '{{ relation }}{{ '/' ~ kind if relation == 'event_log.events' }}')::bigint, 0)
+                            from progress.builds where asset_key = '{{ asset_key }}' and tenant_id = '*'
+                        )
+                {%- endset %}
+                {% if kinds is mapping -%}
+                    select * from (with changed as materialized ({{ told }}) {{ kinds[kind] }}) as led_to
+                {%- else -%}
+                    select told.tenant_id, {{ 'null' if recompute == 'tenant_id' else 'told.key::' ~ type }} as key
+                    from ({{ told }}) as told
+                {%- endif %}
                 union all
             {%- endfor -%}
         {%- endfor %}
