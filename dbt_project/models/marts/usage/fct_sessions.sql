@@ -1,0 +1,105 @@
+{%- set told = ['session_started', 'session_ended'] + var('session_activity') -%}
+
+{{ config(
+    key=['session_id', 'started_at'],
+    recompute='started_on',
+    touched_by={'event_log.events': told},
+    widen={'days_before': 1, 'days_after': 1},
+    tells=['user_id', 'workspace_id'],
+) }}
+
+with events as (
+    {{ events_of_days(told, around=1) }}
+),
+
+activity as (
+    select
+        tenant_id,
+        event_type,
+        data ->> 'session_id' as given_id,
+        data ->> 'user_id' as user_id,
+        data ->> 'workspace_id' as workspace_id,
+        occurred_at,
+        {{ utc_date('occurred_at') }} as occurred_on
+    from events
+    where data ->> 'user_id' is not null
+),
+
+-- On a day on which sessions are told of a user, what else they do makes no further ones.
+told_days as (
+    select distinct
+        tenant_id,
+        user_id,
+        occurred_on
+    from activity
+    where given_id is not null
+),
+
+counted as (
+    select activity.*
+    from activity
+    left join told_days
+        on
+            activity.tenant_id = told_days.tenant_id
+            and activity.user_id = told_days.user_id
+            and activity.occurred_on = told_days.occurred_on
+    where
+        activity.given_id is not null
+        or told_days.user_id is null
+),
+
+-- A session begins where nothing went before it for so long; one with an id where its id was not used for a day.
+marked as (
+    select
+        *,
+        coalesce(
+            occurred_at - lag(occurred_at) over (partition by tenant_id, user_id, given_id order by occurred_at)
+            > case
+                when given_id is null then interval '{{ var("session_gap_minutes") }} minutes'
+                else interval '24 hours'
+            end,
+            true
+        ) as is_first
+    from counted
+),
+
+numbered as (
+    select
+        *,
+        sum(is_first::integer) over (partition by tenant_id, user_id, given_id order by occurred_at) as number
+    from marked
+),
+
+begun as (
+    select
+        *,
+        min(occurred_at) over (partition by tenant_id, user_id, given_id, number) as started_at
+    from numbered
+),
+
+-- What lasts longer is cut at the end of the day after its first; a session of which only the end is told is none.
+final as (
+    select
+        tenant_id,
+        coalesce(
+            given_id,
+            user_id || '@' || to_char(started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        ) as session_id,
+        started_at,
+        {{ utc_date('started_at') }} as started_on,
+        user_id,
+        min(workspace_id collate "C") as workspace_id,
+        given_id is not null as is_given,
+        max(occurred_at) as ended_at,
+        bool_or(event_type = 'session_ended') or given_id is null as has_ended,
+        extract(epoch from max(occurred_at) - started_at) as seconds,
+        count(*) filter (where event_type not in ('session_started', 'session_ended'))::integer as activities
+    from begun
+    where
+        occurred_on <= {{ utc_date('started_at') }} + 1
+        and {{ touched(utc_date('started_at'), 'begun.tenant_id') }}
+    group by tenant_id, user_id, given_id, number, started_at
+    having bool_or(event_type <> 'session_ended')
+)
+
+select * from final

@@ -1,0 +1,47 @@
+{%- set active = [
+    'session_started',
+    'agent_execution_started',
+    'agent_execution_completed',
+    'agent_execution_failed',
+] -%}
+
+{{ config(
+    key=['hour_at'],
+    recompute='active_on',
+    touched_by={'event_log.events': active},
+) }}
+
+with events as (
+    {{ events_of_days(active) }}
+),
+
+activity as (
+    select
+        tenant_id,
+        event_type,
+        date_trunc('hour', occurred_at, 'UTC') as hour_at,
+        {{ utc_date('occurred_at') }} as active_on,
+        data ->> 'user_id' as user_id,
+        data ->> 'workspace_id' as workspace_id,
+        (data ->> 'duration_ms')::integer as duration_ms,
+        (data ->> 'credits')::numeric as credits
+    from events
+),
+
+final as (
+    select
+        tenant_id,
+        hour_at,
+        active_on,
+        count(distinct workspace_id)::integer as active_workspaces,
+        count(distinct user_id)::integer as active_users,
+        count(*) filter (where event_type = 'session_started')::integer as sessions,
+        count(duration_ms)::integer as executions,
+        count(*) filter (where event_type = 'agent_execution_failed')::integer as executions_failed,
+        percentile_disc(0.95) within group (order by duration_ms) as p95_ms,
+        coalesce(sum(credits), 0) as credits
+    from activity
+    group by tenant_id, hour_at, active_on
+)
+
+select * from final

@@ -1,0 +1,15 @@
+with experiment_exposures as (
+    select * from {{ source('read_models', 'experiment_exposures') }}
+),
+
+final as (
+    select
+        tenant_id,
+        experiment_id,
+        subject_id,
+        variant,
+        exposed_at
+    from experiment_exposures
+)
+
+select * from final
