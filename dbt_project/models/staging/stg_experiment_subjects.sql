@@ -8,7 +8,9 @@ final as (
         experiment_id,
         subject_id,
         variant,
-        exposed_at
+        exposed_at,
+        last_converted_at,
+        has_converted
     from experiment_exposures
 )
 

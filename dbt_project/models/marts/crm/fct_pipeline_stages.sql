@@ -1,7 +1,7 @@
 {{ config(
     key=['stage', 'currency'],
     recompute='tenant_id',
-    touched_by={'marts.fct_deal_stages': 'deal_id', 'marts.fct_deals': 'deal_id'},
+    touched_by={'marts.fct_deal_stages': 'tenant_id', 'marts.fct_deals': 'tenant_id'},
 ) }}
 
 with deal_stages as (
@@ -21,7 +21,7 @@ final as (
         avg(deal_stages.stage_number) as mean_stage_number,
         count(*)::integer as deals_entered,
         count(*) filter (where deal_stages.is_current)::integer as deals_now,
-        coalesce(sum(deals.opened_amount) filter (where deal_stages.is_current), 0) as amount_now,
+        coalesce(sum(deals.expected_amount) filter (where deal_stages.is_current), 0) as amount_now,
         count(*) filter (where deal_stages.next_stage <> 'lost')::integer as deals_moved_on,
         count(*) filter (where deal_stages.next_stage <> 'lost')::numeric / count(*) as conversion_rate,
         count(*) filter (where deals.status = 'won')::integer as deals_won,

@@ -1,7 +1,7 @@
 {{ config(
     key=['month_on', 'sales_representative_id', 'currency'],
     recompute='tenant_id',
-    touched_by={'marts.fct_deals': 'deal_id'},
+    touched_by={'marts.fct_deals': 'tenant_id'},
 ) }}
 
 with deals as (

@@ -6,11 +6,17 @@
         'marts.fct_orders': 'customer_id',
         'marts.fct_deals': 'lead_id',
     },
-    tells=['campaign_id', 'converted_on'],
+    indexes=[{'columns': ['tenant_id', 'campaign_id']}, {'columns': ['tenant_id', 'person_id']}],
 ) }}
 
-with touches as (
+with customer_touches as (
     select * from {{ ref('fct_campaign_touches') }}
+    where person_kind = 'customer'
+),
+
+lead_touches as (
+    select * from {{ ref('fct_campaign_touches') }}
+    where person_kind = 'lead'
 ),
 
 orders as (
@@ -34,15 +40,14 @@ touched_conversions as (
         orders.revenue,
         touches.touched_at
     from orders
-    inner join touches
+    inner join customer_touches as touches
         on
             orders.tenant_id = touches.tenant_id
             and orders.customer_id = touches.person_id
-            and orders.ordered_at >= touches.touched_at
-            and orders.ordered_at < touches.touched_at + interval '{{ var("attribution_window_days") }} days'
+            and touches.touched_at <= orders.ordered_at
+            and touches.touched_at > orders.ordered_at - interval '{{ 24 * var("attribution_window_days") }} hours'
     where
         orders.status <> 'cancelled'
-        and touches.person_kind = 'customer'
         and {{ touched('orders.customer_id') }}
         and {{ touched('touches.person_id') }}
 
@@ -59,15 +64,14 @@ touched_conversions as (
         deals.won_amount as revenue,
         touches.touched_at
     from deals
-    inner join touches
+    inner join lead_touches as touches
         on
             deals.tenant_id = touches.tenant_id
             and deals.lead_id = touches.person_id
-            and deals.closed_at >= touches.touched_at
-            and deals.closed_at < touches.touched_at + interval '{{ var("attribution_window_days") }} days'
+            and touches.touched_at <= deals.closed_at
+            and touches.touched_at > deals.closed_at - interval '{{ 24 * var("attribution_window_days") }} hours'
     where
         deals.status = 'won'
-        and touches.person_kind = 'lead'
         and {{ touched('deals.lead_id') }}
         and {{ touched('touches.person_id') }}
 ),

@@ -14,26 +14,26 @@
     key=['campaign_id', 'active_on'],
     recompute='active_on',
     touched_by={'event_log.events': counted.keys() | list},
-    tells=['campaign_id'],
+    indexes=[{'columns': ['tenant_id', 'active_on']}],
 ) }}
 
-with events as (
-    {{ events_of_days(counted.keys() | list) }}
+with campaign_events as (
+    select * from {{ events_of_days(ref('stg_campaign_events')) }} as campaign_events
 ),
 
 final as (
     select
         tenant_id,
-        data ->> 'campaign_id' as campaign_id,
+        campaign_id,
         {{ utc_date('occurred_at') }} as active_on
         {%- for event_type, column in counted.items() %},
         count(*) filter (where event_type = '{{ event_type }}')::integer as {{ column }}
         {%- endfor %}
-    from events
-    where data ->> 'campaign_id' is not null
+    from campaign_events
+    where campaign_id is not null
     group by
         tenant_id,
-        data ->> 'campaign_id',
+        campaign_id,
         {{ utc_date('occurred_at') }}
 )
 

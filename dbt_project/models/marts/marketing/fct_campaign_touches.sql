@@ -2,33 +2,29 @@
     key=['source', 'event_id'],
     recompute='touched_on',
     touched_by={'event_log.events': var('attribution_touches')},
-    tells=['campaign_id', 'person_id'],
+    indexes=[{'columns': ['tenant_id', 'person_id', 'touched_at']}, {'columns': ['tenant_id', 'touched_on']}],
 ) }}
 
-with events as (
-    {{ events_of_days(var('attribution_touches')) }}
+with campaign_events as (
+    select * from {{ events_of_days(ref('stg_campaign_events')) }} as campaign_events
 ),
 
-touches as (
+final as (
     select
         tenant_id,
         source,
         event_id,
         event_type as touch,
-        data ->> 'campaign_id' as campaign_id,
-        case when data ->> 'lead_id' is null then 'customer' else 'lead' end as person_kind,
-        coalesce(data ->> 'lead_id', data ->> 'customer_id') as person_id,
+        campaign_id,
+        case when lead_id is null then 'customer' else 'lead' end as person_kind,
+        coalesce(lead_id, customer_id) as person_id,
         occurred_at as touched_at,
         {{ utc_date('occurred_at') }} as touched_on
-    from events
-),
-
-final as (
-    select *
-    from touches
+    from campaign_events
     where
-        campaign_id is not null
-        and person_id is not null
+        event_type in ('{{ var("attribution_touches") | join("', '") }}')
+        and campaign_id is not null
+        and coalesce(lead_id, customer_id) is not null
 )
 
 select * from final

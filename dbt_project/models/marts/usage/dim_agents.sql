@@ -2,6 +2,7 @@
     key=['agent_id'],
     recompute='agent_id',
     touched_by={'read_models.agent_performance': 'agent_id'},
+    indexes=[{'columns': ['tenant_id', 'workspace_id']}],
 ) }}
 
 with agents as (

@@ -2,7 +2,7 @@
     key=['user_id'],
     recompute='user_id',
     touched_by={'read_models.user_activity': 'user_id'},
-    tells=['workspace_id'],
+    indexes=[{'columns': ['tenant_id', 'workspace_id']}],
 ) }}
 
 with users as (

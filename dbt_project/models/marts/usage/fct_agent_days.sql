@@ -4,22 +4,23 @@
     key=['agent_id', 'executed_on'],
     recompute='executed_on',
     touched_by={'event_log.events': executed},
-    tells=['agent_id'],
+    indexes=[{'columns': ['tenant_id', 'executed_on']}],
 ) }}
 
-with events as (
-    {{ events_of_days(executed) }}
+with usage_events as (
+    select * from {{ events_of_days(ref('stg_usage_events')) }} as usage_events
 ),
 
 executions as (
     select
         tenant_id,
-        data ->> 'agent_id' as agent_id,
+        agent_id,
         {{ utc_date('occurred_at') }} as executed_on,
         event_type = 'agent_execution_completed' as is_completed,
-        (data ->> 'duration_ms')::integer as duration_ms,
-        (data ->> 'credits')::numeric as credits
-    from events
+        duration_ms,
+        credits
+    from usage_events
+    where event_type in ('{{ executed | join("', '") }}')
 ),
 
 -- The three percentiles are read from one sorted list.

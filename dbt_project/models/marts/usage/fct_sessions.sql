@@ -4,25 +4,26 @@
     key=['session_id', 'started_at'],
     recompute='started_on',
     touched_by={'event_log.events': told},
-    widen={'days_before': 1, 'days_after': 1},
-    tells=['user_id', 'workspace_id'],
+    days_before=1,
+    days_after=1,
+    indexes=[{'columns': ['tenant_id', 'started_on']}, {'columns': ['tenant_id', 'user_id']}],
 ) }}
 
-with events as (
-    {{ events_of_days(told, around=1) }}
+with session_events as (
+    select * from {{ events_of_days(ref('stg_session_events'), days_around=1) }} as session_events
 ),
 
 activity as (
     select
         tenant_id,
         event_type,
-        data ->> 'session_id' as given_id,
-        data ->> 'user_id' as user_id,
-        data ->> 'workspace_id' as workspace_id,
+        session_id as given_id,
+        user_id,
+        workspace_id,
         occurred_at,
         {{ utc_date('occurred_at') }} as occurred_on
-    from events
-    where data ->> 'user_id' is not null
+    from session_events
+    where user_id is not null
 ),
 
 -- On a day on which sessions are told of a user, what else they do makes no further ones.
@@ -73,7 +74,8 @@ numbered as (
 begun as (
     select
         *,
-        min(occurred_at) over (partition by tenant_id, user_id, given_id, number) as started_at
+        min(occurred_at) over (partition by tenant_id, user_id, given_id, number) as started_at,
+        min(occurred_on) over (partition by tenant_id, user_id, given_id, number) as started_on
     from numbered
 ),
 
@@ -86,7 +88,7 @@ final as (
             user_id || '@' || to_char(started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         ) as session_id,
         started_at,
-        {{ utc_date('started_at') }} as started_on,
+        started_on,
         user_id,
         min(workspace_id collate "C") as workspace_id,
         given_id is not null as is_given,
@@ -96,9 +98,9 @@ final as (
         count(*) filter (where event_type not in ('session_started', 'session_ended'))::integer as activities
     from begun
     where
-        occurred_on <= {{ utc_date('started_at') }} + 1
-        and {{ touched(utc_date('started_at'), 'begun.tenant_id') }}
-    group by tenant_id, user_id, given_id, number, started_at
+        occurred_on <= started_on + 1
+        and {{ touched('begun.started_on') }}
+    group by tenant_id, user_id, given_id, number, started_at, started_on
     having bool_or(event_type <> 'session_ended')
 )
 

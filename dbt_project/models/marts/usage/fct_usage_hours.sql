@@ -11,8 +11,8 @@
     touched_by={'event_log.events': active},
 ) }}
 
-with events as (
-    {{ events_of_days(active) }}
+with usage_events as (
+    select * from {{ events_of_days(ref('stg_usage_events')) }} as usage_events
 ),
 
 activity as (
@@ -21,11 +21,12 @@ activity as (
         event_type,
         date_trunc('hour', occurred_at, 'UTC') as hour_at,
         {{ utc_date('occurred_at') }} as active_on,
-        data ->> 'user_id' as user_id,
-        data ->> 'workspace_id' as workspace_id,
-        (data ->> 'duration_ms')::integer as duration_ms,
-        (data ->> 'credits')::numeric as credits
-    from events
+        user_id,
+        workspace_id,
+        duration_ms,
+        credits
+    from usage_events
+    where event_type in ('{{ active | join("', '") }}')
 ),
 
 final as (

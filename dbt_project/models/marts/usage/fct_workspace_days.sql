@@ -11,22 +11,22 @@
     key=['workspace_id', 'active_on'],
     recompute='active_on',
     touched_by={'event_log.events': active},
-    tells=['workspace_id'],
+    indexes=[{'columns': ['tenant_id', 'active_on']}],
 ) }}
 
-with events as (
-    {{ events_of_days(active) }}
+with usage_events as (
+    select * from {{ events_of_days(ref('stg_usage_events')) }} as usage_events
 ),
 
 activity as (
     select
         tenant_id,
         event_type,
-        data ->> 'workspace_id' as workspace_id,
+        workspace_id,
         {{ utc_date('occurred_at') }} as active_on,
-        data ->> 'user_id' as user_id,
-        (data ->> 'credits')::numeric as credits
-    from events
+        user_id,
+        credits
+    from usage_events
 ),
 
 final as (
