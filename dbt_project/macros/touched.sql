@@ -41,6 +41,8 @@
                     events.tenant_id = days.tenant_id
                     and events.\2 >= days.{{ day }}::timestamp at time zone 'UTC'
                     and events.\2 < (days.{{ day }} + 1)::timestamp at time zone 'UTC'
+                    {# For many days at once: two ranges cannot be hashed. -#}
+                    and {{ utc_date('events.\\2') }} = days.{{ day }}
             ) as events
         )
     {%- endset -%}

@@ -27,26 +27,18 @@ activity as (
 ),
 
 -- On a day on which sessions are told of a user, what else they do makes no further ones.
-told_days as (
-    select distinct
-        tenant_id,
-        user_id,
-        occurred_on
+user_days as (
+    select
+        *,
+        bool_or(given_id is not null) over (partition by tenant_id, user_id, occurred_on) as is_told
     from activity
-    where given_id is not null
 ),
 
 counted as (
-    select activity.*
-    from activity
-    left join told_days
-        on
-            activity.tenant_id = told_days.tenant_id
-            and activity.user_id = told_days.user_id
-            and activity.occurred_on = told_days.occurred_on
+    select * from user_days
     where
-        activity.given_id is not null
-        or told_days.user_id is null
+        given_id is not null
+        or not is_told
 ),
 
 -- A session begins where nothing went before it for so long; one with an id where its id was not used for a day.
