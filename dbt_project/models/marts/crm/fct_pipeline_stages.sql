@@ -22,7 +22,7 @@ final as (
         count(*)::integer as deals_entered,
         count(*) filter (where deal_stages.is_current)::integer as deals_now,
         coalesce(sum(deals.expected_amount) filter (where deal_stages.is_current), 0) as amount_now,
-        count(*) filter (where deal_stages.next_stage <> 'lost')::integer as deals_moved_on,
+        count(*) filter (where deal_stages.next_stage <> 'lost')::integer as deals_advanced,
         count(*) filter (where deal_stages.next_stage <> 'lost')::numeric / count(*) as conversion_rate,
         count(*) filter (where deals.status = 'won')::integer as deals_won,
         count(*) filter (where deals.status = 'lost')::integer as deals_lost,
