@@ -83,7 +83,7 @@ def figures_of(settings: Settings) -> Iterator[Figure]:
         for name, cost in sorted(parts.items(), key=lambda part: -part[1])[:8]:
             yield Figure(f"  of which {name}", f"{cost:.1f} s", "")
         before = _rows(pool)
-        _append(pool)
+        _append(pool, position)
         position = progress.pin(pool, "benchmark late")
         with pool.connection() as connection:
             advancing = seconds(lambda: projector.advance(connection, READ_MODELS.values(), position))
@@ -162,7 +162,7 @@ def _rows(pool: ConnectionPool) -> str:
     return row[0]
 
 
-def _append(pool: ConnectionPool) -> None:
+def _append(pool: ConnectionPool, position: int) -> None:
     """Append orders, cancellations, refunds and redemptions of the last 90 days of the tenant's time."""
     with pool.connection() as connection:
         orders = connection.execute(
@@ -175,11 +175,11 @@ def _append(pool: ConnectionPool) -> None:
         ).fetchall()
     chance = random.Random(1)  # noqa: S311 - reproducible
     newest = max(order[2] for order in orders)
-    EventStore(pool).append_batch(TENANT, _events(chance, orders, [one for (one,) in products], newest))
+    EventStore(pool).append_batch(TENANT, _events(chance, orders, [one for (one,) in products], newest, position))
 
 
 def _events(
-    chance: random.Random, orders: Sequence[tuple[str, str, datetime]], products: Sequence[str], newest: datetime
+    chance: random.Random, orders: Sequence[tuple[str, str, datetime]], products: Sequence[str], newest: datetime, run: int
 ) -> Iterator[NewEvent]:
     for number in range(NEW_EVENTS):
         occurred_at = newest - timedelta(days=chance.choice((0, 0, 0, 1, LATE_DAYS)), seconds=chance.randrange(86400))
@@ -187,7 +187,7 @@ def _events(
         kind = chance.choice(("order_placed", "order_placed", "order_cancelled", "order_refunded"))
         data: dict[str, object] = {"order_id": order_id}
         if kind == "order_placed":
-            order_id = f"late-{newest.isoformat()}-{number}"
+            order_id = f"late-{run}-{number}"
             lines = [
                 {"product_id": chance.choice(products), "quantity": 1, "revenue": chance.randrange(1, 20)}
                 for _ in range(chance.randrange(1, 12))
@@ -197,4 +197,4 @@ def _events(
             data["reason"] = "changed my mind"
         else:
             data["amount"] = 1
-        yield NewEvent("bench", f"{newest.isoformat()} {number}", f"order-{order_id}", kind, occurred_at, data)
+        yield NewEvent("bench", f"{run}-{number}", f"order-{order_id}", kind, occurred_at, data)

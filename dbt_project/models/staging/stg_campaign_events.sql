@@ -1,4 +1,13 @@
-with events as (
+select
+    tenant_id,
+    source,
+    event_id,
+    event_type,
+    occurred_at,
+    data ->> 'campaign_id' as campaign_id,
+    data ->> 'lead_id' as lead_id,
+    data ->> 'customer_id' as customer_id
+from (
     {{ events([
         'campaign_sent',
         'email_sent',
@@ -10,19 +19,4 @@ with events as (
         'email_unsubscribed',
         'coupon_redeemed'
     ]) }}
-),
-
-final as (
-    select
-        tenant_id,
-        source,
-        event_id,
-        event_type,
-        occurred_at,
-        data ->> 'campaign_id' as campaign_id,
-        data ->> 'lead_id' as lead_id,
-        data ->> 'customer_id' as customer_id
-    from events
-)
-
-select * from final
+) as events

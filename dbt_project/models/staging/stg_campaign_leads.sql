@@ -1,18 +1,10 @@
-with engagement_funnel as (
-    select * from {{ source('read_models', 'engagement_funnel') }}
-),
-
-final as (
-    select
-        tenant_id,
-        campaign_id,
-        lead_id,
-        sent_at,
-        opened_at,
-        clicked_at,
-        replied_at,
-        step
-    from engagement_funnel
-)
-
-select * from final
+select
+    tenant_id,
+    campaign_id,
+    lead_id,
+    sent_at,
+    opened_at,
+    clicked_at,
+    replied_at,
+    step
+from {{ source('read_models', 'engagement_funnel') }}

@@ -1,16 +1,10 @@
-with events as (
+select
+    tenant_id,
+    event_type,
+    occurred_at,
+    data ->> 'session_id' as session_id,
+    data ->> 'user_id' as user_id,
+    data ->> 'workspace_id' as workspace_id
+from (
     {{ events(['session_started', 'session_ended'] + var('session_activity')) }}
-),
-
-final as (
-    select
-        tenant_id,
-        event_type,
-        occurred_at,
-        data ->> 'session_id' as session_id,
-        data ->> 'user_id' as user_id,
-        data ->> 'workspace_id' as workspace_id
-    from events
-)
-
-select * from final
+) as events

@@ -1,4 +1,13 @@
-with events as (
+select
+    tenant_id,
+    event_type,
+    occurred_at,
+    data ->> 'workspace_id' as workspace_id,
+    data ->> 'user_id' as user_id,
+    data ->> 'agent_id' as agent_id,
+    (data ->> 'duration_ms')::integer as duration_ms,
+    (data ->> 'credits')::numeric as credits
+from (
     {{ events([
         'session_started',
         'agent_execution_started',
@@ -7,19 +16,4 @@ with events as (
         'credits_used',
         'credits_granted'
     ]) }}
-),
-
-final as (
-    select
-        tenant_id,
-        event_type,
-        occurred_at,
-        data ->> 'workspace_id' as workspace_id,
-        data ->> 'user_id' as user_id,
-        data ->> 'agent_id' as agent_id,
-        (data ->> 'duration_ms')::integer as duration_ms,
-        (data ->> 'credits')::numeric as credits
-    from events
-)
-
-select * from final
+) as events

@@ -34,7 +34,6 @@ measured as (
         experiment_id,
         metric
     from metrics
-    where {{ touched('metrics.experiment_id') }}
 ),
 
 -- A conversion before the first exposure cannot be the variant's doing.
@@ -53,9 +52,7 @@ achieved as (
             and metrics.experiment_id = subjects.experiment_id
             and metrics.subject_id = subjects.subject_id
     cross join lateral jsonb_array_elements(metrics.conversions) as conversion (item)
-    where
-        (conversion.item ->> 0)::numeric >= extract(epoch from subjects.exposed_at)
-        and {{ touched('metrics.experiment_id') }}
+    where (conversion.item ->> 0)::numeric >= extract(epoch from subjects.exposed_at)
     group by
         subjects.tenant_id,
         subjects.experiment_id,
