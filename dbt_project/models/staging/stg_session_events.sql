@@ -6,5 +6,5 @@ select
     data ->> 'user_id' as user_id,
     data ->> 'workspace_id' as workspace_id
 from (
-    {{ events(['session_started', 'session_ended'] + var('session_activity')) }}
+    {{ events(['session_started', 'session_ended'] + var('session_activity') | list) }}
 ) as events

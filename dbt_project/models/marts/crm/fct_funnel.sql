@@ -20,18 +20,19 @@ steps as (
         campaign_leads.step = steps.step as has_stopped,
         extract(epoch from steps.reached_at - steps.before_at) as seconds
     from campaign_leads
-    cross join lateral (
-        values
-        (1, 'sent', campaign_leads.sent_at, null::timestamptz),
-        (2, 'opened', campaign_leads.opened_at, campaign_leads.sent_at),
-        (3, 'clicked', campaign_leads.clicked_at, coalesce(campaign_leads.opened_at, campaign_leads.sent_at)),
-        (
-            4,
-            'replied',
-            campaign_leads.replied_at,
-            coalesce(campaign_leads.clicked_at, campaign_leads.opened_at, campaign_leads.sent_at)
-        )
-    ) as steps (step_number, step, reached_at, before_at)
+    cross join
+        lateral (
+            values
+            (1, 'sent', campaign_leads.sent_at, null::timestamptz),
+            (2, 'opened', campaign_leads.opened_at, campaign_leads.sent_at),
+            (3, 'clicked', campaign_leads.clicked_at, coalesce(campaign_leads.opened_at, campaign_leads.sent_at)),
+            (
+                4,
+                'replied',
+                campaign_leads.replied_at,
+                coalesce(campaign_leads.clicked_at, campaign_leads.opened_at, campaign_leads.sent_at)
+            )
+        ) as steps (step_number, step, reached_at, before_at)
     where {{ touched('campaign_leads.campaign_id') }}
 ),
 

@@ -8,11 +8,15 @@
 ) }}
 
 with subjects as (
-    select * from {{ ref('stg_experiment_subjects') }}
+    select * from {{ ref('stg_experiment_subjects') }} as subjects
+    where
+        subjects.exposed_at is not null
+        and {{ touched('subjects.experiment_id') }}
 ),
 
 metrics as (
-    select * from {{ ref('stg_experiment_metrics') }}
+    select * from {{ ref('stg_experiment_metrics') }} as metrics
+    where {{ touched('metrics.experiment_id') }}
 ),
 
 exposed as (
@@ -22,9 +26,6 @@ exposed as (
         variant,
         count(*)::integer as subjects
     from subjects
-    where
-        exposed_at is not null
-        and {{ touched('subjects.experiment_id') }}
     group by tenant_id, experiment_id, variant
 ),
 

@@ -44,7 +44,7 @@ touched_conversions as (
         on
             orders.tenant_id = touches.tenant_id
             and orders.customer_id = touches.person_id
-            and touches.touched_at <= orders.ordered_at
+            and orders.ordered_at >= touches.touched_at
             and touches.touched_at > orders.ordered_at - interval '{{ 24 * var("attribution_window_days") }} hours'
     where
         orders.status <> 'cancelled'
@@ -68,7 +68,7 @@ touched_conversions as (
         on
             deals.tenant_id = touches.tenant_id
             and deals.lead_id = touches.person_id
-            and touches.touched_at <= deals.closed_at
+            and deals.closed_at >= touches.touched_at
             and touches.touched_at > deals.closed_at - interval '{{ 24 * var("attribution_window_days") }} hours'
     where
         deals.status = 'won'

@@ -18,12 +18,13 @@ shares as (
         attributed.revenue,
         models.share
     from attributed
-    cross join lateral (
-        values
-        ('first', attributed.is_first::integer::numeric),
-        ('last', attributed.is_last::integer::numeric),
-        ('linear', attributed.linear_share)
-    ) as models (attribution_model, share)
+    cross join
+        lateral (
+            values
+            ('first', attributed.is_first::integer::numeric),
+            ('last', attributed.is_last::integer::numeric),
+            ('linear', attributed.linear_share)
+        ) as models (attribution_model, share)
     where
         models.share > 0
         and {{ touched('attributed.campaign_id') }}

@@ -1,19 +1,17 @@
-{%- set counted = {
-    'campaign_sent': 'sends',
-    'email_sent': 'emails_sent',
-    'email_opened': 'emails_opened',
-    'email_clicked': 'emails_clicked',
-    'email_replied': 'emails_replied',
-    'email_bounced': 'emails_bounced',
-    'email_marked_as_spam': 'spam_complaints',
-    'email_unsubscribed': 'unsubscriptions',
-    'coupon_redeemed': 'coupons_redeemed',
-} -%}
-
 {{ config(
     key=['campaign_id', 'active_on'],
     recompute='active_on',
-    touched_by={'event_log.events': counted.keys() | list},
+    touched_by={'event_log.events': [
+        'campaign_sent',
+        'email_sent',
+        'email_opened',
+        'email_clicked',
+        'email_replied',
+        'email_bounced',
+        'email_marked_as_spam',
+        'email_unsubscribed',
+        'coupon_redeemed',
+    ]},
     indexes=[{'columns': ['tenant_id', 'active_on']}],
 ) }}
 
@@ -25,10 +23,16 @@ final as (
     select
         tenant_id,
         campaign_id,
-        {{ utc_date('occurred_at') }} as active_on
-        {%- for event_type, column in counted.items() %},
-        count(*) filter (where event_type = '{{ event_type }}')::integer as {{ column }}
-        {%- endfor %}
+        {{ utc_date('occurred_at') }} as active_on,
+        count(*) filter (where event_type = 'campaign_sent')::integer as sends,
+        count(*) filter (where event_type = 'email_sent')::integer as emails_sent,
+        count(*) filter (where event_type = 'email_opened')::integer as emails_opened,
+        count(*) filter (where event_type = 'email_clicked')::integer as emails_clicked,
+        count(*) filter (where event_type = 'email_replied')::integer as emails_replied,
+        count(*) filter (where event_type = 'email_bounced')::integer as emails_bounced,
+        count(*) filter (where event_type = 'email_marked_as_spam')::integer as spam_complaints,
+        count(*) filter (where event_type = 'email_unsubscribed')::integer as unsubscriptions,
+        count(*) filter (where event_type = 'coupon_redeemed')::integer as coupons_redeemed
     from campaign_events
     where campaign_id is not null
     group by

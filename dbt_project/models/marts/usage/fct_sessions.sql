@@ -1,4 +1,4 @@
-{%- set told = ['session_started', 'session_ended'] + var('session_activity') -%}
+{%- set told = ['session_started', 'session_ended'] + var('session_activity') | list -%}
 
 {{ config(
     key=['session_id', 'started_at'],
