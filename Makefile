@@ -21,8 +21,9 @@ test: .venv/installed .venv/browser ## Run all tests against real servers
 prove: .venv/installed ## Run the race and crash harnesses at full size
 	@PROVE=1 $(BIN)/pytest -m prove -s
 
-lint: .venv/installed ## Check style, types and the order of imports
+lint: .venv/installed ## Check style, types, the order of imports and the style of SQL
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint dbt_project/models --processes 2 --disable-progress-bar
 
 bench: .venv/installed ## Measure, each figure against its baseline in the same run
 	@$(BIN)/python -m benchmarks

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
 import psutil
 import psycopg
 import pytest
@@ -26,6 +27,7 @@ from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import dbt
 from analytics_pipelines.warehouse.assets import MODELS, warehouse
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
+from tests.integration.warehouse_app_events import APP_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -83,6 +85,7 @@ EVENTS = [
     event(13, "experiment_exposed", "lead-l", 1, experiment_id="x", subject_id="l", variant="red"),
     event(14, "experiment_converted", "lead-l", 2, experiment_id="x", subject_id="l"),
     event(15, "introduction_made", "lead-l", 1, introducer_id="l", introduced_id="m"),
+    *APP_EVENTS,
 ]
 
 
@@ -261,7 +264,8 @@ def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout
-    assert " PASS=4 " in done.stdout
+    rules = orjson.loads((PROJECT / "target" / "manifest.json").read_bytes())["unit_tests"]
+    assert f" {len(rules)} unit tests " in done.stdout
 
 
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
@@ -279,12 +283,12 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
             ).format(sql.Identifier(table[0]))
         )
 
-    result = run(instance, copy, "fct_orders", "dim_customers", "dim_campaigns")
+    result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads")
 
     assert not result.success
     assert checks(result)["fct_orders_revenue_equals_order_lines"] is False
     assert checks(result)["fct_orders_key_is_unique"] is True
-    assert materialized(result) == {"fct_orders", "dim_campaigns"}
+    assert materialized(result) == {"fct_orders", "dim_leads"}
 
 
 def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:

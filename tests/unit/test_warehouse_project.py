@@ -25,9 +25,9 @@ def nodes() -> dict[str, dict[str, Any]]:
     return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
 
 
-def test_models_live_in_two_schemas() -> None:
-    """A model is a view in staging or stands in marts; dbt puts no prefix before the schema."""
-    assert {model.key[0] for model in MODELS} == {"staging", "marts"}
+def test_models_live_in_three_schemas() -> None:
+    """A model is a view in staging, or stands in intermediate or marts; dbt puts no prefix before the schema."""
+    assert {model.key[0] for model in MODELS} == {"staging", "intermediate", "marts"}
     assert {model.materialization for model in MODELS if model.key[0] == "staging"} == {"view"}
 
 

@@ -90,6 +90,7 @@
     {%- set recompute = config.require('recompute') -%}
     {%- set type = 'text' if recompute == 'tenant_id' else model.columns[recompute].data_type -%}
     {%- set asset_key = target.schema ~ '/' ~ target.identifier -%}
+    {%- set days_before = config.get('days_before', default=0) -%}
     {%- set days_after = config.get('days_after', default=0) -%}
     {%- set day = day_column() -%}
     with new_keys as (
@@ -142,9 +143,9 @@
 
     {% if recompute == 'tenant_id' -%}
         select distinct tenant_id from new_keys
-    {%- elif days_after -%}
+    {%- elif days_before or days_after -%}
         select distinct new_keys.tenant_id, new_keys.key + days.number as {{ recompute }}
-        from new_keys cross join generate_series(0, {{ days_after }}) as days (number)
+        from new_keys cross join generate_series(-{{ days_before }}, {{ days_after }}) as days (number)
     {%- else -%}
         select distinct tenant_id, key as {{ recompute }} from new_keys where key is not null
     {%- endif %}

@@ -15,7 +15,7 @@
         },
     },
     indexes=[
-        {'columns': ['tenant_id', 'customer_id']},
+        {'columns': ['tenant_id', 'customer_id', 'ordered_at']},
         {'columns': ['tenant_id', 'ordered_on']},
         {'columns': ['tenant_id', 'store_id'], 'where': 'store_id is not null'},
         {'columns': ['tenant_id', 'region'], 'where': 'region is not null'},
