@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pandas as pd
 import psycopg
 import pytest
 import yaml
 from dagster import materialize
-from psycopg import sql
-from pydantic import SecretStr
 
 from analytics_pipelines import connections, progress
 from analytics_pipelines.ingestion.files import ingest_file
@@ -28,7 +25,9 @@ from analytics_pipelines.read_models import projector
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.settings import PROJECT_FOLDER
+from analytics_pipelines.warehouse import dbt
 from analytics_pipelines.warehouse.assets import ASSETS, MODELS
+from tests.integration.test_warehouse_build import TEMPLATE, database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 REAL = Path(os.environ.get("SHARED_DATA", PROJECT_FOLDER.parent / "shared" / "data"))
 TWINS = {"maven": "maven_twin", "cdnow_sample": "cdnow_sample_twin"}
-"""Tenants with the same data, of which the second was sent shuffled, in pieces, and twice."""
+"""Tenants with the same data, of which the second was sent shuffled, in pieces, and in part twice."""
 
 DEALS = """
 source: maven
@@ -63,7 +62,7 @@ LOST = "  reason: {value: not told}\n"
 class Truth:
     """The marts, and the files they come from."""
 
-    url: str
+    settings: Settings
     deals: pd.DataFrame
     purchases: pd.DataFrame
     sample: pd.DataFrame
@@ -72,8 +71,8 @@ class Truth:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a query finds, sorted."""
-        with psycopg.connect(self.url) as connection:
-            return sorted(connection.execute(query.encode(), values).fetchall())
+        with psycopg.connect(connections.admin_url(self.settings)) as connection:
+            return sorted(connection.execute(query.encode(), values or None).fetchall())
 
 
 def maven_mapping(file: Path) -> Path:
@@ -148,50 +147,72 @@ def truth(servers: Settings, instance: DagsterInstance, tmp_path_factory: pytest
     sample = cdnow("CDNOW_sample.txt", ["customer", "number", "day", "units", "value"], 0)
     sample = sample[sample["day"] <= "19970930"]
     deals, sessions = REAL / "maven-crm" / "sales_pipeline.csv", read_sessions()
-
-    def lines(name: str, found: Iterable[str]) -> Path:
-        file = folder / f"{name}.jsonl"
-        file.write_text("\n".join(found), encoding="utf-8")
-        return file
-
-    with psycopg.connect(connections.admin_url(servers), autocommit=True) as admin:
-        admin.execute(sql.SQL("create database source_truth template pipelines_template"))
-        assert servers.database_url is not None
-        url = urlunsplit(urlsplit(servers.database_url.get_secret_value())._replace(path="/source_truth"))
-        settings = servers.model_copy(update={"database_url": SecretStr(url), "admin_database_url": None})
+    with database(servers, "test_source_truth", TEMPLATE) as settings:
         mapping = maven_mapping(folder / "maven.yaml")
         with connections.open_pool(settings) as pool:
+            twins = send_twins(pool, folder, deals, sample, mapping)
+            next(twins)
+            interrupted(pool, settings)
+            for _ in twins:
+                pass
             sent = {
                 "maven": ingest_file(pool, "maven", deals, mapping),
-                "cdnow": ingest_file(pool, "cdnow", lines("cdnow", purchase_events(purchases))),
-                "cdnow_sample": ingest_file(pool, "cdnow_sample", lines("sample", purchase_events(sample))),
-                "diginetica": ingest_file(pool, "diginetica", lines("sessions", session_events(sessions))),
+                "cdnow": ingest_file(pool, "cdnow", lines(folder, "cdnow", purchase_events(purchases))),
+                "cdnow_sample": ingest_file(pool, "cdnow_sample", lines(folder, "sample", purchase_events(sample))),
+                "diginetica": ingest_file(pool, "diginetica", lines(folder, "sessions", session_events(sessions))),
             }
-            for number, part in enumerate(pieces(pd.read_csv(deals, dtype=str))):
-                part.to_csv(folder / f"{number}.csv", index=False)
-                ingest_file(pool, "maven_twin", folder / f"{number}.csv", mapping)
-            for number, part in enumerate(pieces(sample)):
-                ingest_file(pool, "cdnow_sample_twin", lines(f"piece-{number}", purchase_events(part)))
             build(pool, settings, instance)
-        yield Truth(url, pd.read_csv(deals), purchases, sample, sessions, sent)
-        admin.execute(sql.SQL("drop database source_truth with (force)"))
+        yield Truth(settings, pd.read_csv(deals), purchases, sample, sessions, sent)
 
 
-def pieces(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the rows shuffled, in three pieces, of which the second comes again in the end, in another order."""
+def lines(folder: Path, name: str, found: Iterable[str]) -> Path:
+    """Write a file of CloudEvents, one a line."""
+    file = folder / f"{name}.jsonl"
+    file.write_text("\n".join(found), encoding="utf-8")
+    return file
+
+
+def pieces(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows shuffled, in three pieces, of which the second comes again in the end, in another order."""
     shuffled = frame.sample(frac=1, random_state=1)
     third = len(shuffled) // 3
-    yield shuffled[2 * third :]
-    yield shuffled[third : 2 * third]
-    yield shuffled[:third]
-    yield shuffled[third : 2 * third].sample(frac=1, random_state=2)
+    middle = shuffled[third : 2 * third]
+    return [shuffled[2 * third :], middle, shuffled[:third], middle.sample(frac=1, random_state=2)]
+
+
+def send_twins(pool: ConnectionPool, folder: Path, deals: Path, sample: pd.DataFrame, mapping: Path) -> Iterator[None]:
+    """Send the twins' data piece by piece."""
+    parts = zip(pieces(pd.read_csv(deals, dtype=str)), pieces(sample), strict=True)
+    for number, (some_deals, some_purchases) in enumerate(parts):
+        file = folder / f"deals-{number}.csv"
+        some_deals.to_csv(file, index=False)
+        ingest_file(pool, TWINS["maven"], file, mapping)
+        events = purchase_events(some_purchases)
+        ingest_file(pool, TWINS["cdnow_sample"], lines(folder, f"purchases-{number}", events))
+        yield
+
+
+def advance(pool: ConnectionPool, run_id: str) -> int:
+    """Bring the read models up to the end of the log, and return where that is."""
+    up_to = progress.pin(pool, run_id)
+    with pool.connection() as connection:
+        projector.advance(connection, READ_MODELS.values(), up_to)
+    return up_to
+
+
+def interrupted(pool: ConnectionPool, settings: Settings) -> None:
+    """Build the marts of what is there, and end dbt in the middle of it."""
+    up_to = advance(pool, "interrupted")
+    marts = {model.unique_id for model in MODELS if model.key[0] == "marts"}
+    results = dbt.build(settings, [model.name for model in MODELS], up_to_position=up_to)
+    made = (result.unique_id for result in results if result.unique_id in marts)
+    assert len({next(made), next(made), next(made)}) == 3
+    results.close()
 
 
 def build(pool: ConnectionPool, settings: Settings, instance: DagsterInstance) -> None:
-    """Bring read models and marts up to date."""
-    up_to = progress.pin(pool, "fill")
-    with pool.connection() as connection:
-        projector.advance(connection, READ_MODELS.values(), up_to)
+    """Bring read models and marts up to date, by a run of Dagster."""
+    advance(pool, "complete")
     with pytest.MonkeyPatch.context() as patch:
         assert settings.database_url is not None
         patch.setenv("PIPELINES_HOME", str(settings.home))
@@ -228,7 +249,9 @@ def test_deals_without_a_date_or_an_account_are_refused_and_counted(truth: Truth
     undated = truth.deals["engage_date"].isna()
     nameless = truth.deals["account"].isna() & ~undated
 
-    assert truth.rows("select split_part(reason, ':', 1), count(*) from event_log.quarantine where tenant_id = 'maven' group by 1") == [
+    assert truth.rows(
+        "select split_part(reason, ':', 1), count(*) from event_log.quarantine where tenant_id = 'maven' group by 1"
+    ) == [
         ("data.lead_id", nameless.sum()),
         ("occurred_at", undated.sum()),
     ]
@@ -283,8 +306,12 @@ def test_sessions_have_the_ids_that_were_given(truth: Truth) -> None:
     )
 
 
-def test_any_order_and_any_repetition_give_the_same_marts(truth: Truth) -> None:
-    """Each mart of a tenant whose data came shuffled, in pieces and twice is byte for byte that of its twin."""
+def test_any_order_repetition_and_interruption_give_the_same_marts(truth: Truth) -> None:
+    """Each mart of a tenant whose data came shuffled, in pieces and twice is byte for byte that of its twin.
+
+    The first build was ended after a third of the twin's data; what it had made was then brought up to date.
+    """
+    assert truth.rows("select 1 from progress.builds where asset_key like 'marts/%' and not is_whole")
     tables = truth.rows("select relname from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r'")
     filled: set[str] = set()
     for (table,) in tables:
