@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 REAL = Path(os.environ.get("SHARED_DATA", PROJECT_FOLDER.parent / "shared" / "data"))
 TWINS = {"maven": "maven_twin", "cdnow_sample": "cdnow_sample_twin"}
 """Tenants with the same data, of which the second was sent shuffled, in pieces, and in part twice."""
+INTERRUPTED_AFTER = {"fct_deals", "fct_orders"}
 
 DEALS = """
 source: maven
@@ -128,9 +129,13 @@ def cdnow(name: str, columns: list[str], first_row: int) -> pd.DataFrame:
 
 
 def read_sessions() -> pd.DataFrame:
-    """Read when each session of diginetica began and ended, and whose it was."""
+    """Read when each session of diginetica began and ended, and whose it was.
+
+    A view tells its day, and its moment as the time since the session began: midnight is taken for that.
+    """
     views = pd.read_csv(REAL / "diginetica" / "sample_train-item-views.csv", sep=";", dtype={"user_id": str})
-    views["at"] = pd.to_datetime(views["eventdate"], utc=True) + pd.to_timedelta(views["timeframe"], unit="ms")
+    first_day = views.groupby("session_id")["eventdate"].transform("min")
+    views["at"] = pd.to_datetime(first_day, utc=True) + pd.to_timedelta(views["timeframe"], unit="ms")
     sessions = views.groupby("session_id").agg(first=("at", "min"), last=("at", "max"), user=("user_id", "first"))
     nobody = "nobody-" + sessions.index.astype(str).to_series(index=sessions.index)
     return sessions.assign(user=sessions["user"].fillna(nobody))
@@ -203,10 +208,10 @@ def advance(pool: ConnectionPool, run_id: str) -> int:
 def interrupted(pool: ConnectionPool, settings: Settings) -> None:
     """Build the marts of what is there, and end dbt in the middle of it."""
     up_to = advance(pool, "interrupted")
-    marts = {model.unique_id for model in MODELS if model.key[0] == "marts"}
+    awaited = set(INTERRUPTED_AFTER)
     results = dbt.build(settings, [model.name for model in MODELS], up_to_position=up_to)
-    made = (result.unique_id for result in results if result.unique_id in marts)
-    assert len({next(made), next(made), next(made)}) == 3
+    while awaited:
+        awaited.discard(next(results).unique_id.split(".")[-1])
     results.close()
 
 
@@ -311,7 +316,8 @@ def test_any_order_repetition_and_interruption_give_the_same_marts(truth: Truth)
 
     The first build was ended after a third of the twin's data; what it had made was then brought up to date.
     """
-    assert truth.rows("select 1 from progress.builds where asset_key like 'marts/%' and not is_whole")
+    advanced = truth.rows("select asset_key from progress.builds where asset_key like 'marts/%' and not is_whole")
+    assert {key.removeprefix("marts/") for (key,) in advanced} >= INTERRUPTED_AFTER
     tables = truth.rows("select relname from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r'")
     filled: set[str] = set()
     for (table,) in tables:
