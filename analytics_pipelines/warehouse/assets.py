@@ -1,7 +1,7 @@
-"""The dbt models as assets and the dbt tests as their checks.
+"""The dbt models as assets and the dbt tests as their checks; beside them the marts that SQL cannot make.
 
 Defines one asset function for all models: dbt's start-up costs seconds, so a run calls it once, however many models are
-selected. Everything shown comes from the dbt project; what a model means is said there.
+selected. Everything shown of them comes from the dbt project; what a model means is said there.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from dagster import (
     AssetSpec,
     Config,
     MaterializeResult,
+    MetadataValue,
     TableColumn,
     TableColumnConstraints,
     TableSchema,
@@ -26,6 +27,7 @@ from dagster import (
 from pydantic import Field
 
 from analytics_pipelines.resources import Platform
+from analytics_pipelines.warehouse import lifetime_value
 from analytics_pipelines.warehouse.manifest import DataTest, Model, load_models
 
 if TYPE_CHECKING:
@@ -120,4 +122,29 @@ def materialized(
         return build.accounted_result(seconds=seconds)
 
 
-ASSETS = [warehouse]
+@multi_asset(
+    specs=[
+        AssetSpec(
+            key=["marts", name],
+            deps=[["marts", "fct_orders"]],
+            group_name="marts",
+            kinds={"python", "postgres"},
+            owners=["team:analytics"],
+            tags={"bi": "", "customers": ""},
+            code_version=lifetime_value.VERSION,
+            description=description,
+        )
+        for name, description in lifetime_value.TABLES.items()
+    ]
+)
+def lifetime_values(context: AssetExecutionContext, platform: Platform) -> Iterator[MaterializeResult[Any]]:
+    """Fit how customers buy, per tenant and currency, and predict what each will bring."""
+    with platform.build_together(context, context.selected_asset_keys) as builds:
+        connection = next(iter(builds.values())).connection
+        found = lifetime_value.outlooks(connection)
+        lifetime_value.replace(connection, found)
+        results = [build.result(models=MetadataValue.json(lifetime_value.summary(found))) for build in builds.values()]
+    yield from results
+
+
+ASSETS = [warehouse, lifetime_values]
