@@ -28,12 +28,14 @@ from analytics_pipelines.warehouse.assets import MODELS, warehouse
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from dagster import DagsterInstance, ExecuteInProcessResult
 
     from analytics_pipelines.settings import Settings
+    from tests.integration.conftest import Isolation
 
 TEMPLATE = "pipelines_template"
 MARTS = [model.name for model in MODELS if model.key[0] == "marts" and model.materialization == "table"]
@@ -334,3 +336,19 @@ def test_an_unknown_name_is_an_error(copy: Settings) -> None:
     """A model that dbt does not know, because the project changed meanwhile, is no success that built nothing."""
     with pytest.raises(PipelinesError, match="no model or test dim_nothing"):
         list(dbt.build(copy, ["dim_nothing"], up_to_position=99))
+
+
+def test_a_bi_login_sees_its_own_tenants_only_and_writes_nothing(
+    copy: Settings, isolation: Callable[[Settings, str], AbstractContextManager[Isolation]]
+) -> None:
+    """Tried on every relation and function there is, whatever it SETs; a mart that was forgotten is found."""
+    with isolation(copy, "acme") as tried, psycopg.connect(connections.database_url(copy), autocommit=True) as owner:
+        tried.fill("acme", "other")
+        assert tried.leaks("acme") == []
+
+        owner.execute("create table marts.forgotten as select * from marts.fct_orders")
+        assert "after 'reset all' marts.forgotten shows None" in tried.leaks("acme")
+        owner.execute("grant select on marts.forgotten to bi_reader")
+        assert any("marts.forgotten shows" in leak and "other" in leak for leak in tried.leaks("acme"))
+        owner.execute("select access.protect('marts.forgotten')")
+        assert tried.leaks("acme") == []
