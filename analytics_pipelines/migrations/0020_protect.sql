@@ -29,7 +29,7 @@ $$;
 
 -- Owned by the admin, who may see what other logins have run.
 create function access.statements()
-returns table (login text, query text, calls bigint, mean_milliseconds float8, total_milliseconds float8, rows bigint)
+returns table (role text, query text, calls bigint, mean_milliseconds float8, total_milliseconds float8, rows bigint)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     place regnamespace := (select e.extnamespace from pg_extension as e where e.extname = 'pg_stat_statements');

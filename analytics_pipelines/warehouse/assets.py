@@ -1,7 +1,8 @@
 """The dbt models as assets and the dbt tests as their checks.
 
 Defines one asset function for all models: dbt's start-up costs seconds, so a run calls it once, however many models are
-selected. Everything shown comes from the dbt project; what a model means is said there.
+selected. Everything shown comes from the dbt project; what a model means is said there. The reports on it are no part
+of a build.
 """
 
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from dagster import (
     AssetKey,
     AssetSpec,
     MaterializeResult,
+    MetadataValue,
     TableColumn,
     TableColumnConstraints,
     TableSchema,
+    asset,
     multi_asset,
 )
 
@@ -103,4 +106,43 @@ def materialized(
         return build.result(seconds=seconds)
 
 
-ASSETS = [warehouse]
+@asset(
+    key=["reports", "database"],
+    group_name="reports",
+    kinds={"postgres"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def database_report(platform: Platform) -> MaterializeResult[Any]:
+    """One report: the statements that took the most time, with plans, unused indexes, tables read from end to end."""
+    from analytics_pipelines.warehouse import database_report as room
+
+    with platform.pool.connection() as connection:
+        report = room.read(connection)
+    return MaterializeResult(
+        metadata={
+            "report": MetadataValue.md(room.markdown(report)),
+            "statements_are_counted": report.statements is not None,
+            "unused_indexes": len(report.unused_indexes),
+            "scanned_tables": len(report.scanned_tables),
+        }
+    )
+
+
+@asset(
+    key=["reports", "dbt_docs"],
+    deps=[AssetKey(model.key) for model in MODELS],
+    group_name="reports",
+    kinds={"dbt"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def dbt_docs(platform: Platform) -> MaterializeResult[Any]:
+    """One HTML file: every model and column, its tests, and what it is made of, as dbt documents them."""
+    from analytics_pipelines.warehouse import dbt
+
+    path = dbt.write_docs(platform.settings)
+    return MaterializeResult(metadata={"path": MetadataValue.path(path), "open": MetadataValue.url(path.as_uri())})
+
+
+ASSETS = [warehouse, database_report, dbt_docs]

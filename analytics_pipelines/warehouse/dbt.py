@@ -1,6 +1,7 @@
 """Running dbt: one process per run, its results as they come.
 
-Defines `build()`. What the models and tests are is `manifest`; what Dagster makes of the results is `assets`.
+Defines `build()` and `write_docs()`. What the models and tests are is `manifest`; what Dagster makes of the results is
+`assets`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 import psycopg
 from psycopg.pq import Conninfo
 
+from analytics_pipelines import connections
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
 
@@ -70,9 +72,7 @@ def build(settings: Settings, names: Sequence[str], *, up_to_position: int) -> G
         PipelinesError: a model could not be built (after all results were told), dbt knows no node of a given name, or
             dbt could not run at all.
     """
-    if settings.database_url is None:
-        raise PipelinesError("no Postgres is configured; run `pipelines up`, or set PIPELINES_DATABASE_URL")
-    url = settings.database_url.get_secret_value()
+    url = connections.database_url(settings)
     environment = dbt_environment(url, up_to_position)
     password = environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"]
     failed: list[NodeResult] = []
@@ -99,6 +99,25 @@ def build(settings: Settings, names: Sequence[str], *, up_to_position: int) -> G
         raise PipelinesError(f"dbt could not run: {reason or f'it ended with code {code}'}")
     if code == 0 and untold:
         raise PipelinesError(f"dbt knows no model or test {', '.join(sorted(untold))}; reload the code location")
+
+
+def write_docs(settings: Settings) -> Path:
+    """Have dbt document the project as one HTML file with everything in it, and return where that is.
+
+    Raises:
+        PipelinesError: dbt could not do so.
+    """
+    url = connections.database_url(settings)
+    environment = dbt_environment(url, 0)
+    target = _target(settings, environment)
+    command = [*DBT, "--quiet", "--log-level-file", "none", "--no-use-colors", "docs", "generate", "--static"]
+    command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
+    with _only_build(url), _process(command, environment) as process:
+        said, _ = process.communicate()
+    if process.returncode != 0:
+        reason = _hide(_one_line(said), environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"])
+        raise PipelinesError(f"dbt could not write its documentation: {reason}; correct the project")
+    return target / "static_index.html"
 
 
 def build_command(names: Sequence[str], target: Path) -> list[str]:
