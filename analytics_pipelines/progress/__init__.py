@@ -18,19 +18,31 @@ if TYPE_CHECKING:
 
 ALL_TENANTS = "*"
 
-_WATERMARKS = """
+# One pass over the new events for both: the watermarks, and the days that they touch. Before the first pin nobody has read
+# the log, so that there is nothing to tell of single days.
+_NOTE_NEW_EVENTS = """
+    with added as materialized (
+        select tenant_id, event_type, (occurred_at at time zone 'UTC')::date as day, max(occurred_at) as newest
+        from event_log.events
+        where position > (select coalesce(max(up_to_position), 0) from progress.pins where up_to_position <= %(up_to)s)
+            and position <= %(up_to)s
+        group by tenant_id, event_type, day
+    ), changed as materialized (
+        select progress.note_change('event_log.events', not exists (select from progress.changes
+            where model = 'event_log.events')) as change
+        where exists (select from added)
+    ), noted as (
+        insert into progress.touched (model, kind, tenant_id, key, change, position)
+        select 'event_log.events', event_type, tenant_id, day::text, change, %(up_to)s
+        from added cross join changed where change > 1
+        on conflict (model, kind, tenant_id, key) do update set change = excluded.change, position = excluded.position
+    )
     insert into progress.watermarks (tenant_id, position, watermark)
     select tenant_id, %(up_to)s, greatest(newest, before.watermark)
-    from (
-        select tenant_id, max(occurred_at) as newest
-        from event_log.events
-        where position > (select coalesce(max(up_to_position), 0) from progress.pins where up_to_position < %(up_to)s)
-            and position <= %(up_to)s
-        group by tenant_id
-    ) as added
+    from (select tenant_id, max(newest) as newest from added group by tenant_id) as tenants
     left join lateral (
         select watermark from progress.watermarks
-        where tenant_id = added.tenant_id and position < %(up_to)s order by position desc limit 1
+        where tenant_id = tenants.tenant_id and position < %(up_to)s order by position desc limit 1
     ) as before on true
     on conflict (tenant_id, position) do nothing
 """
@@ -62,7 +74,7 @@ class Build:
 def pin(pool: ConnectionPool, run_id: str) -> int:
     """Return the position that a run builds to: settled when the run first asks, and the same ever after.
 
-    Also writes down every tenant's watermark at that position.
+    Also writes down every tenant's watermark at that position, and the days that new events touch.
     """
     with pool.connection() as connection:
         row = connection.execute("select up_to_position from progress.pins where run_id = %s", [run_id]).fetchone()
@@ -71,7 +83,7 @@ def pin(pool: ConnectionPool, run_id: str) -> int:
         settled = connection.execute("select event_log.settle()").fetchone()
         connection.commit()  # what settled is visible to snapshots taken from here on
         assert settled is not None
-        connection.execute(_WATERMARKS, {"up_to": settled[0]})
+        connection.execute(_NOTE_NEW_EVENTS, {"up_to": settled[0]})
         connection.execute(
             "insert into progress.pins (run_id, up_to_position) values (%s, %s) on conflict do nothing",
             [run_id, settled[0]],
@@ -153,7 +165,8 @@ def lag(connection: Connection, position: int) -> tuple[int, float]:
 
 
 def note_change(connection: Connection, asset_key: str) -> None:
-    """Say that an asset changed outside of a build, so that the next build makes anew what derives from it."""
+    """Say that all of an asset changed outside of a build: the next one makes anew what derives from it, whole."""
+    connection.execute("select progress.note_change(%s, true)", [asset_key.replace("/", ".")])
     connection.execute(
         "update progress.builds set built_at = clock_timestamp() where asset_key = %s and tenant_id = %s",
         [asset_key, ALL_TENANTS],

@@ -72,6 +72,7 @@ def advance(connection: Connection, models: Iterable[ReadModel], up_to: int) -> 
     for name in new:
         started, position = time.perf_counter(), advanced[name].up_to
         touched = build(connection, serving[name], position)
+        progress.note_change(connection, f"read_models/{name}")
         seconds = time.perf_counter() - started
         advanced[name] = Advanced(0, position, touched, seconds, serving[name].version)
     behind = [name for name, position in positions.items() if position < up_to and name not in new]

@@ -160,19 +160,18 @@ def view(model: ReadModel, source: str) -> str:
 def steps(model: ReadModel, log: str = LOG, where: str = NEW) -> list[tuple[str, str]]:
     """Return the named steps, as common table expressions, that bring the state up to a position.
 
-    The last one, `<model>_touched`, has a row for each key that it changed.
+    The last one, `<model>_touched`, gives the keys that it changed.
     """
+    returning = f"\nreturning {keys(model)}"
     if not model.is_mergeable:
-        statement = _refold(model, log, where)
-        return [(f"{model.name}_touched", f"{statement}\nreturning 1")]
+        return [(f"{model.name}_touched", _refold(model, log, where) + returning)]
     if not model.by_day:
-        statement = _upsert(model, table(model), fold(model, where, log))
-        return [(f"{model.name}_touched", f"{statement}\nreturning 1")]
+        return [(f"{model.name}_touched", _upsert(model, table(model), fold(model, where, log)) + returning)]
     partial = f"{model.name}_partial"
     return [
         (partial, fold_by_day(model, where, log)),
         (f"{model.name}_days", _upsert_days(model, f"select * from {partial}")),
-        (f"{model.name}_touched", f"{_upsert(model, table(model), combine(model, partial))}\nreturning 1"),
+        (f"{model.name}_touched", _upsert(model, table(model), combine(model, partial)) + returning),
     ]
 
 
@@ -270,7 +269,7 @@ on conflict ({keys(model)}) do update set
 def together(versions: Iterable[Version]) -> str:
     """Return the one statement that brings several models up to a position, reading the new events once.
 
-    It gives one row: the touched keys of each model, in order.
+    It notes the touched keys in `progress.touched` and gives one row: how many there are of each model, in order.
     """
     versions = list(versions)
     types = sorted({event for version in versions for event in version.events})
@@ -278,9 +277,33 @@ def together(versions: Iterable[Version]) -> str:
     named = [("new_events", f"materialized ({read})")]
     for version in versions:
         named += [(name, f"({query})") for name, query in version.steps]
+    named += [("changed", f"materialized (\n{_changed(versions)}\n)"), ("noted", f"(\n{_noted(versions)}\n)")]
     clauses = ",\n".join(f"{name} as {query}" for name, query in named)
     counts = ", ".join(f"(select count(*) from {version.name}_touched)" for version in versions)
     return f"with {clauses}\nselect {counts}"
+
+
+def _changed(versions: Iterable[Version]) -> str:
+    changes = [
+        f"select {literal(version.public)} as model, progress.note_change({literal(version.public)}) as change "
+        f"where exists (select from {version.name}_touched)"
+        for version in versions
+    ]
+    return "\nunion all\n".join(changes)
+
+
+def _noted(versions: Iterable[Version]) -> str:
+    """Return the insert of the touched keys, each key column for itself."""
+    kinds = [
+        f"select{' distinct' if len(version.key) > 2 else ''} {literal(version.public)} as model, "
+        f"{literal(kind)} as kind, tenant_id, {kind}::text as key from {version.name}_touched"
+        for version in versions
+        for kind in version.key[1:]
+    ]
+    every = "\nunion all\n".join(kinds)
+    return f"""insert into progress.touched (model, kind, tenant_id, key, change, position)
+select model, kind, tenant_id, key, change, %(up_to)s from ({every}) as keys join changed using (model)
+on conflict (model, kind, tenant_id, key) do update set change = excluded.change, position = excluded.position"""
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -66,6 +66,11 @@ class Version:
     descriptions: Mapping[str, str]
 
     @property
+    def public(self) -> str:
+        """The view that people read."""
+        return f"read_models.{self.name}"
+
+    @property
     def table(self) -> str:
         """The table of its state."""
         return f"read_models.{self.name}__v{self.version}"

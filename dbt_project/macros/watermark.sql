@@ -2,3 +2,10 @@
 {% macro watermark(tenant_id) -%}
     progress.watermark({{ tenant_id }})
 {%- endmacro %}
+
+
+{# The beginning of the UTC day that "now" is in. What depends on it changes when that day turns, and not with each
+   event: a model that shows it says `as_of_day=true`. #}
+{% macro as_of_day(tenant_id) -%}
+    date_trunc('day', {{ watermark(tenant_id) }}, 'UTC')
+{%- endmacro %}

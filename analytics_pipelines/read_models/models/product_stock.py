@@ -32,6 +32,8 @@ MODEL = ReadModel(
         last("department", "text", "Department of the range", "product_added"),
         last("category", "text", "Category within the department", "product_added"),
         last("brand", "text", "Brand", "product_added"),
+        last("manufacturer_id", "text", "Who makes it", "product_added"),
+        last("package_size", "text", "Size of the package, in the producer's words", "product_added"),
         earliest("added_at", "When it entered the range (UTC)", "product_added"),
         latest("discontinued_at", "When it left the range (UTC)", "product_discontinued"),
         last("price", "numeric", "What one unit is sold for", "price_changed"),

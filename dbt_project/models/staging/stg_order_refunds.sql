@@ -1,14 +1,15 @@
-with events as (
-    {{ events(['order_refunded']) }}
+with order_refunds as (
+    select * from {{ source('read_models', 'order_refunds') }}
 ),
 
 final as (
     select
         tenant_id,
-        data ->> 'order_id' as order_id,
-        (data ->> 'amount')::numeric as refunded_amount,
-        occurred_at as refunded_at
-    from events
+        order_id,
+        refunded_on::date as refunded_on,
+        refunds,
+        refunded_amount
+    from order_refunds
 )
 
 select * from final

@@ -1,24 +1,18 @@
-with events as (
-    {{ events(['order_placed']) }}
-),
-
-orders as (
-    select
-        *,
-        data ->> 'order_id' as order_id
-    from events
+with order_contents as (
+    select * from {{ source('read_models', 'order_contents') }}
 ),
 
 final as (
-    select distinct on (tenant_id, order_id)
+    select
         tenant_id,
         order_id,
-        data ->> 'customer_id' as customer_id,
-        data ->> 'store_id' as store_id,
-        data ->> 'currency' as currency,
-        data -> 'lines' as lines
-    from orders
-    order by tenant_id, order_id, {{ newest_first() }}
+        customer_id,
+        store_id,
+        sales_representative_id,
+        region,
+        currency,
+        lines
+    from order_contents
 )
 
 select * from final

@@ -1,16 +1,24 @@
+{{ config(
+    key=['customer_id'],
+    recompute='customer_id',
+    touched_by={'read_models.customer_profile': 'customer_id', 'marts.fct_orders': 'customer_id'},
+    as_of_day=true,
+) }}
+
 with customers as (
     select * from {{ ref('stg_customers') }}
+    where {{ touched('customer_id') }}
 ),
 
 orders as (
     select * from {{ ref('fct_orders') }}
 ),
 
--- Recency is counted back from the tenant's newest event, so that history is not old only because time has passed.
+-- Recency is counted back from the day of the tenant's newest event, so that history is not old only because time has passed.
 tenants as (
     select
         tenant_id,
-        {{ watermark('tenant_id') }} as as_of
+        {{ as_of_day('tenant_id') }} as as_of
     from customers
     group by tenant_id
 ),
@@ -24,7 +32,7 @@ purchases as (
         min(ordered_at) as first_ordered_at,
         max(ordered_at) as last_ordered_at
     from orders
-    where status <> 'cancelled'
+    where status <> 'cancelled' and {{ touched('orders.customer_id') }}
     group by tenant_id, customer_id
 ),
 

@@ -1,59 +1,12 @@
-with orders as (
-    select * from {{ ref('fct_orders') }}
-),
+{{ config(
+    key=['revenue_on', 'currency'],
+    recompute='tenant_id',
+    touched_by={'intermediate.int_daily_amounts': 'tenant_id'},
+) }}
 
-deals as (
-    select * from {{ ref('fct_deals') }}
-),
-
-refunds as (
-    select * from {{ ref('stg_order_refunds') }}
-),
-
-amounts as (
-    select
-        tenant_id,
-        ordered_on as revenue_on,
-        currency,
-        count(*) filter (where status <> 'cancelled') as orders,
-        coalesce(sum(revenue) filter (where status <> 'cancelled'), 0) as order_revenue,
-        0 as deals_won,
-        0 as deal_revenue,
-        0 as refunded_amount
-    from orders
-    group by tenant_id, ordered_on, currency
-
-    union all
-
-    select
-        tenant_id,
-        closed_on as revenue_on,
-        currency,
-        0 as orders,
-        0 as order_revenue,
-        count(*) as deals_won,
-        sum(won_amount) as deal_revenue,
-        0 as refunded_amount
-    from deals
-    where status = 'won'
-    group by tenant_id, closed_on, currency
-
-    union all
-
-    select
-        refunds.tenant_id,
-        {{ utc_date('refunds.refunded_at') }} as revenue_on,
-        orders.currency,
-        0 as orders,
-        0 as order_revenue,
-        0 as deals_won,
-        0 as deal_revenue,
-        refunds.refunded_amount
-    from refunds
-    inner join orders
-        on
-            refunds.tenant_id = orders.tenant_id
-            and refunds.order_id = orders.order_id
+with amounts as (
+    select * from {{ ref('int_daily_amounts') }}
+    where {{ touched('tenant_id') }}
 ),
 
 tenants as (
@@ -91,15 +44,14 @@ final as (
         tenant_id,
         revenue_on,
         currency,
-        coalesce(sum(amounts.orders), 0)::integer as orders,
-        coalesce(sum(amounts.order_revenue), 0) as order_revenue,
-        coalesce(sum(amounts.deals_won), 0)::integer as deals_won,
-        coalesce(sum(amounts.deal_revenue), 0) as deal_revenue,
-        coalesce(sum(amounts.order_revenue + amounts.deal_revenue), 0) as revenue,
-        coalesce(sum(amounts.refunded_amount), 0) as refunded_amount
+        coalesce(amounts.orders, 0) as orders,
+        coalesce(amounts.order_revenue, 0) as order_revenue,
+        coalesce(amounts.deals_won, 0) as deals_won,
+        coalesce(amounts.deal_revenue, 0) as deal_revenue,
+        coalesce(amounts.revenue, 0) as revenue,
+        coalesce(amounts.refunded_amount, 0) as refunded_amount
     from days
     left join amounts using (tenant_id, revenue_on, currency)
-    group by tenant_id, revenue_on, currency
 )
 
 select * from final

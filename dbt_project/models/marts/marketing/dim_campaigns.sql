@@ -1,3 +1,9 @@
+{{ config(
+    key=['campaign_id'],
+    recompute='campaign_id',
+    touched_by={'read_models.campaign_performance': 'campaign_id'},
+) }}
+
 with campaigns as (
     select * from {{ ref('stg_campaigns') }}
 ),
@@ -18,6 +24,7 @@ final as (
         emails_replied::integer as emails_replied,
         coupons_redeemed::integer as coupons_redeemed
     from campaigns
+    where {{ touched('campaigns.campaign_id') }}
 )
 
 select * from final

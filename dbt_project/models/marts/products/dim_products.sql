@@ -1,5 +1,12 @@
+{{ config(
+    key=['product_id'],
+    recompute='product_id',
+    touched_by={'read_models.product_stock': 'product_id', 'marts.fct_order_lines': 'product_id'},
+) }}
+
 with products as (
     select * from {{ ref('stg_products') }}
+    where {{ touched('product_id') }}
 ),
 
 order_lines as (
@@ -8,7 +15,7 @@ order_lines as (
 
 kept_lines as (
     select * from order_lines
-    where status <> 'cancelled'
+    where status <> 'cancelled' and {{ touched('order_lines.product_id') }}
 ),
 
 sales as (
@@ -49,7 +56,7 @@ final as (
     select
         tenant_id,
         product_id,
-        products.product_id is not null as is_in_range,
+        products.added_at is not null as is_in_range,
         products.name,
         products.department,
         products.category,

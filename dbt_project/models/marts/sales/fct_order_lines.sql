@@ -1,3 +1,10 @@
+{{ config(
+    key=['order_id', 'line_number'],
+    recompute='order_id',
+    touched_by={'read_models.order_contents': 'order_id', 'read_models.order_state': 'order_id'},
+    indexes=[{'columns': ['tenant_id', 'product_id']}],
+) }}
+
 with order_lines as (
     select * from {{ ref('stg_order_lines') }}
 ),
@@ -27,6 +34,7 @@ final as (
         on
             order_lines.tenant_id = order_states.tenant_id
             and order_lines.order_id = order_states.order_id
+    where {{ touched('order_lines.order_id') }}
 )
 
 select * from final

@@ -1,3 +1,14 @@
+{{ config(
+    key=['order_id'],
+    recompute='order_id',
+    touched_by={
+        'read_models.order_contents': 'order_id',
+        'read_models.order_state': 'order_id',
+        'marts.fct_order_lines': 'order_id',
+    },
+    indexes=[{'columns': ['tenant_id', 'customer_id']}, {'columns': ['tenant_id', 'ordered_on']}],
+) }}
+
 with orders as (
     select * from {{ ref('stg_orders') }}
 ),
@@ -17,6 +28,7 @@ discounts as (
         sum(discount) as discount,
         sum(coupon_discount) as coupon_discount
     from order_lines
+    where {{ touched('order_lines.order_id') }}
     group by tenant_id, order_id
 ),
 
@@ -51,6 +63,7 @@ final as (
         on
             orders.tenant_id = discounts.tenant_id
             and orders.order_id = discounts.order_id
+    where {{ touched('orders.order_id') }}
 )
 
 select * from final
