@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from analytics_pipelines.settings import Settings
 
 TABLE = """
-    create table marts.wide as select n, repeat('x', 100) as text from generate_series(1, 20000) as n;
+    create table marts.wide as select n, repeat('x', 100) || n as text from generate_series(1, 20000) as n;
     create index on marts.wide (text);
     select n from marts.wide where text < 'y' and n > 1;
     select count(*) from marts.wide where n % 7 = 1;
