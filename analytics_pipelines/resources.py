@@ -80,6 +80,28 @@ class Build:
             table = ".".join(self.asset_key.path)
             rows = _rows_by_tenant(self.connection, table)
         self._record(rows, seconds)
+        return self._shown(rows, seconds, table, metadata)
+
+    def accounted_result(self, *, seconds: float) -> MaterializeResult[Any]:
+        """Show a table that has accounted for itself, as dbt's do: what of it was made anew, and what that changed."""
+        from analytics_pipelines import progress
+
+        account = progress.account(self.connection, self.asset_key.to_user_string())
+        facts = {
+            "is_whole": account.is_whole,
+            "recomputed": account.recomputed,
+            "restated": "not counted" if account.restated is None else account.restated,
+        }
+        return self._shown(account.rows, seconds, ".".join(self.asset_key.path), facts)
+
+    def view_result(self, *, seconds: float) -> MaterializeResult[Any]:
+        """Show a view: it holds no rows, and counting what it shows would cost as much as a table."""
+        shown = {"built_to_position": self.up_to_position, "seconds": round(seconds, 3)}
+        return MaterializeResult(asset_key=self.asset_key, metadata=shown)
+
+    def _shown(
+        self, rows: Mapping[str, int], seconds: float, table: str | None, metadata: Mapping[str, Any]
+    ) -> MaterializeResult[Any]:
         shown: dict[str, Any] = {
             "dagster/row_count": sum(rows.values()),
             "rows_by_tenant": MetadataValue.json(dict(rows)),
@@ -93,13 +115,7 @@ class Build:
             shown["preview"] = MetadataValue.md(_preview(self.connection, table))
         return MaterializeResult(asset_key=self.asset_key, metadata=shown)
 
-    def view_result(self, *, seconds: float) -> MaterializeResult[Any]:
-        """Account for a view: it holds no rows, and counting what it shows would cost as much as a table."""
-        self._record(None, seconds)
-        shown = {"built_to_position": self.up_to_position, "seconds": round(seconds, 3)}
-        return MaterializeResult(asset_key=self.asset_key, metadata=shown)
-
-    def _record(self, rows: Mapping[str, int] | None, seconds: float) -> None:
+    def _record(self, rows: Mapping[str, int], seconds: float) -> None:
         from analytics_pipelines import progress
 
         progress.record_build(

@@ -9,10 +9,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, log, read_models
+from benchmarks import demo, log, read_models, warehouse
 
-ALL = {**log.ALL, "read_models": read_models.figures, "demo": demo.figures}
-WHOLE = ("log", "read_models", "demo")
+ALL = {**log.ALL, "read_models": read_models.figures, "demo": demo.figures, "warehouse": warehouse.figures}
+WHOLE = ("log", "read_models", "demo", "warehouse")
 
 
 def main() -> int:

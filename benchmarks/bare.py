@@ -55,10 +55,10 @@ def build(url: str, compiled: Path) -> None:
             connection.execute(f"create table {table} as {read_model_sql.fold(model)}", everything)
             connection.execute(f"create view read_models.{model.name} as {read_model_sql.view(model, table)}")
         connection.commit()
-        for schema, name, kind, file in _models(compiled):
+        for schema, name, kind, file in models_in_order(compiled):
             target = sql.Identifier(schema, name)
             text = file.read_text().replace('"pipelines".', "")  # dbt names the database it was compiled for
-            query = sql.SQL("create {} {} as {}").format(sql.SQL(kind), target, sql.SQL(text))
+            query = sql.SQL("create {} {} as {}").format(sql.SQL(kind.replace("incremental", "table")), target, sql.SQL(text))
             connection.execute(query)
             connection.commit()
 
@@ -95,7 +95,7 @@ def line(tenant: str, event: NewEvent) -> str:
     )
 
 
-def _models(compiled: Path) -> Iterator[tuple[str, str, str, Path]]:
+def models_in_order(compiled: Path) -> Iterator[tuple[str, str, str, Path]]:
     """Yield schema, name, kind and compiled file of every dbt model, after what it reads."""
     manifest = orjson.loads((PROJECT_FOLDER / "dbt_project" / "target" / "manifest.json").read_bytes())
     models = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] == "model"}

@@ -51,10 +51,12 @@ $$;
 comment on function progress.note_change is 'Say that a relation changes in this transaction; returns the number of the change';
 
 alter table progress.builds
+    add column recomputed bigint,
     add column restated bigint,
     add column is_whole boolean not null default true,
     add column made_by text,
     add column inputs jsonb;
+comment on column progress.builds.recomputed is 'Of a mart: rows that its last build computed, be they as before or not; of all tenants, in the row of *';
 comment on column progress.builds.restated is 'Rows that were there and that the last build changed or removed; null where it made the asset anew, and that is not counted';
 comment on column progress.builds.is_whole is 'Whether the last build made all of it anew';
 comment on column progress.builds.made_by is 'Of a mart: a hash of the SQL that made it. Another one makes it anew';

@@ -65,16 +65,19 @@ language sql stable parallel safe security definer set search_path = pg_catalog,
     select coalesce(array_agg(t), '{}') from access.tenants() as t
 $$;
 comment on function access.visible_tenants() is 'The tenants that are granted to the session''s login, as one value';
-grant execute on function access.visible_tenants() to bi_reader;
+-- What a policy or a view calls is called with the rights of its reader.
+grant execute on function access.visible_tenants(), access.sees_all() to bi_reader;
 
 -- Row security is not forced on the owner: its builds see all tenants, and may COPY.
-create function access.protect(relation regclass) returns void
+create function access.protect(relation regclass, filters_itself boolean default false) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     kind "char" := (select c.relkind from pg_class as c where c.oid = relation);
 begin
     if kind = 'v' then
-        execute format('alter view %s set (security_invoker = true)', relation);
+        execute format(
+            'alter view %s set (security_invoker = %s, security_barrier = %s)', relation, not filters_itself, filters_itself
+        );
     elsif kind in ('r', 'p') then
         execute format('alter table %s enable row level security', relation);
         execute format('drop policy if exists granted_tenants on %s', relation);
@@ -89,12 +92,9 @@ begin
     execute format('grant select on %s to bi_reader', relation);
 end
 $$;
-comment on function access.protect(regclass) is 'Lets BI read a table, the rows of the tenants granted to the session''s login only, or a view, with its reader''s rights';
+comment on function access.protect is 'Lets BI read a table, the rows of the tenants granted to the session''s login only, or a view: with its reader''s rights, or, where it filters itself, with its owner''s';
 
 -- Those of dbt come when they are built next.
 select access.protect(c.oid)
 from pg_class as c
 where c.relnamespace in ('graph'::regnamespace, 'forecasts'::regnamespace, 'features'::regnamespace) and c.relkind = 'r';
-
--- For marts.mart_status, which reads it with the rights of its reader. Nobody of BI may use the schema itself.
-select access.protect('progress.builds');

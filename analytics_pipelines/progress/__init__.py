@@ -71,6 +71,23 @@ class Build:
     built_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the last build of a mart made.
+
+    Attributes:
+        is_whole: whether it made all rows anew.
+        rows: the rows that there are now, by tenant.
+        recomputed: how many rows it computed, be they as before or not.
+        restated: how many rows that were there it changed or removed; None where it made all anew.
+    """
+
+    is_whole: bool
+    rows: dict[str, int]
+    recomputed: int
+    restated: int | None
+
+
 def pin(pool: ConnectionPool, run_id: str) -> int:
     """Return the position that a run builds to: settled when the run first asks, and the same ever after.
 
@@ -99,7 +116,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
     *,
     asset_key: str,
     position: int,
-    rows: Mapping[str, int] | None,
+    rows: Mapping[str, int],
     seconds: float,
     code_version: str,
     run_id: str,
@@ -110,7 +127,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         connection: the session; `pipelines.up_to_position` must be set to `position`.
         asset_key: the asset, as `schema/table`.
         position: the position of the log it was built to.
-        rows: its rows by tenant; None for a view, which holds none.
+        rows: its rows by tenant.
         seconds: how long it took.
         code_version: the version of the code that built it.
         run_id: the run.
@@ -122,12 +139,27 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         "code_version": code_version,
         "run_id": run_id,
     }
-    counts: dict[str, int | None] = {ALL_TENANTS: None} if rows is None else {**rows, ALL_TENANTS: sum(rows.values())}
+    counts = {**rows, ALL_TENANTS: sum(rows.values())}
     connection.execute(
         "delete from progress.builds where asset_key = %s and tenant_id <> all(%s)", [asset_key, list(counts)]
     )
     for tenant_id, count in sorted(counts.items()):
         connection.execute(_RECORD, {**facts, "tenant_id": tenant_id, "rows": count})
+
+
+def account(connection: Connection, asset_key: str) -> Account:
+    """Return what the last build of a mart made, as dbt has written it down."""
+    row = connection.execute(
+        """
+        select is_whole, recomputed, restated,
+            (select coalesce(json_object_agg(b.tenant_id, b.rows order by b.tenant_id), '{}') from progress.builds as b
+             where b.asset_key = builds.asset_key and b.tenant_id <> %(all)s)
+        from progress.builds where asset_key = %(asset_key)s and tenant_id = %(all)s
+        """,
+        {"asset_key": asset_key, "all": ALL_TENANTS},
+    ).fetchone()
+    assert row is not None
+    return Account(row[0], row[3], row[1], row[2])
 
 
 def builds(connection: Connection) -> dict[str, Build]:

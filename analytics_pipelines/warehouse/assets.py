@@ -6,6 +6,7 @@ of a build.
 """
 
 from collections.abc import Iterator
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from dagster import (
@@ -15,6 +16,7 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     AssetSpec,
+    Config,
     MaterializeResult,
     MetadataValue,
     TableColumn,
@@ -23,6 +25,8 @@ from dagster import (
     asset,
     multi_asset,
 )
+
+from pydantic import Field
 
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse.manifest import DataTest, Model, load_models
@@ -73,6 +77,14 @@ def check_result(model: Model, test: DataTest, result: "NodeResult") -> AssetChe
     )
 
 
+class Rebuild(Config):
+    """What a run makes anew beside what new events touched; nothing unless it is given in the launchpad."""
+
+    first_day: str | None = Field(default=None, description="First UTC day whose rows are made anew, as 2017-03-01.")
+    last_day: str | None = Field(default=None, description="Last UTC day whose rows are made anew.")
+    whole: bool = Field(default=False, description="Make every row of the selected marts anew.")
+
+
 @multi_asset(
     name="warehouse",
     specs=[asset_spec(model) for model in MODELS],
@@ -80,7 +92,7 @@ def check_result(model: Model, test: DataTest, result: "NodeResult") -> AssetChe
     can_subset=True,
 )
 def warehouse(
-    context: AssetExecutionContext, platform: Platform
+    context: AssetExecutionContext, config: Rebuild, platform: Platform
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Build the selected models and run the selected tests, all in one dbt process."""
     from analytics_pipelines.warehouse import dbt
@@ -89,7 +101,12 @@ def warehouse(
     tests = {test.unique_id: (model, test) for model in MODELS for test in model.tests}
     names = [key.path[-1] for key in context.selected_asset_keys]
     names += [key.name for key in context.selected_asset_check_keys]
-    for result in dbt.build(platform.settings, sorted(names), up_to_position=platform.pin(context)):
+    days = [date.fromisoformat(day) if day else None for day in (config.first_day, config.last_day)]
+    extent, run_id = dbt.Extent(*days, whole=config.whole), context.run.run_id
+    position = platform.pin(context)
+    for result in dbt.build(
+        platform.settings, sorted(names), up_to_position=position, extent=extent, run_id=run_id
+    ):
         if result.unique_id in tests and result.status != "skipped":
             yield check_result(*tests[result.unique_id], result)
         elif result.unique_id in models and result.status == "success":
@@ -99,11 +116,11 @@ def warehouse(
 def materialized(
     context: AssetExecutionContext, platform: Platform, model: Model, seconds: float
 ) -> MaterializeResult[Any]:
-    """Account for what dbt has built."""
+    """Show what dbt has built and accounted for."""
     with platform.build(context, AssetKey(model.key)) as build:
         if model.materialization == "view":
             return build.view_result(seconds=seconds)
-        return build.result(seconds=seconds)
+        return build.accounted_result(seconds=seconds)
 
 
 @asset(

@@ -23,6 +23,7 @@ from analytics_pipelines.warehouse.manifest import DBT, PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from datetime import date
     from pathlib import Path
 
     from analytics_pipelines.settings import Settings
@@ -57,7 +58,41 @@ class NodeResult:
     failures: int
 
 
-def build(settings: Settings, names: Sequence[str], *, up_to_position: int) -> Generator[NodeResult]:
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of the marts is made, beside what new events touched.
+
+    Attributes:
+        first_day: the first UTC day whose rows are made anew, of every mart that has days.
+        last_day: the last one.
+        whole: make every row of every mart anew.
+    """
+
+    first_day: date | None = None
+    last_day: date | None = None
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse half a range.
+
+        Raises:
+            PipelinesError: only one of the days is given, or they are the wrong way round.
+        """
+        if (self.first_day is None) != (self.last_day is None) or (
+            self.first_day and self.last_day and self.first_day > self.last_day
+        ):
+            raise PipelinesError(
+                f"days from {self.first_day} to {self.last_day}: give both first_day and last_day, in this order"
+            )
+
+
+TOUCHED = Extent()
+"""What new events touched, and nothing else."""
+
+
+def build(
+    settings: Settings, names: Sequence[str], *, up_to_position: int, extent: Extent = TOUCHED, run_id: str = ""
+) -> Generator[NodeResult]:
     """Build models and run tests in one dbt process, and tell the result of each as it finishes.
 
     What is built from a model that failed, or that failed a test, is left out; the failed test itself raises nothing.
@@ -67,17 +102,21 @@ def build(settings: Settings, names: Sequence[str], *, up_to_position: int) -> G
         settings: which database.
         names: the models and tests, by name; nothing else is built.
         up_to_position: the position of the log up to which staging reads.
+        extent: what is made beside that.
+        run_id: the run, for the account.
 
     Raises:
         PipelinesError: a model could not be built (after all results were told), dbt knows no node of a given name, or
             dbt could not run at all.
     """
     url = connections.database_url(settings)
-    environment = dbt_environment(url, up_to_position)
+    environment = dbt_environment(url, up_to_position, extent, run_id)
     password = environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"]
     failed: list[NodeResult] = []
     untold = set(names)
-    with _only_build(url), _process(build_command(names, _target(settings, environment)), environment) as process:
+    with _only_build(url), _process(
+        build_command(names, _target(settings, environment), whole=extent.whole), environment
+    ) as process:
         said: list[str] = []
         for line in process.stdout or ():
             event = parse_line(line, password)
@@ -120,17 +159,20 @@ def write_docs(settings: Settings) -> Path:
     return target / "static_index.html"
 
 
-def build_command(names: Sequence[str], target: Path) -> list[str]:
+def build_command(names: Sequence[str], target: Path, *, whole: bool = False) -> list[str]:
     """Return the command that builds models and tests by name, and nothing else."""
     return [
         *DBT,
         *("--log-format", "json", "--log-level", "debug", "--log-level-file", "none", "--no-use-colors"),
         *("build", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)),
+        *(("--full-refresh",) if whole else ()),
         *("--indirect-selection", "empty", "--exclude-resource-type", "unit_test", "--select", *names),
     ]
 
 
-def dbt_environment(url: str, up_to_position: int) -> dict[str, str]:
+def dbt_environment(
+    url: str, up_to_position: int, extent: Extent = TOUCHED, run_id: str = ""
+) -> dict[str, str]:
     """Return the variables that tell dbt where the warehouse is and up to which position to read.
 
     What dbt's profile has no word for (TLS, session options) goes by libpq's own variables.
@@ -141,6 +183,10 @@ def dbt_environment(url: str, up_to_position: int) -> dict[str, str]:
     variables.pop("PGPASSWORD", None)
     # A query whose dbt is gone is ended by the server, not finished.
     pin = f"-c timezone=UTC -c client_connection_check_interval=2s -c pipelines.up_to_position={up_to_position}"
+    if run_id:
+        pin += f" -c pipelines.run_id={run_id}"
+    if extent.first_day:
+        pin += f" -c pipelines.first_day={extent.first_day} -c pipelines.last_day={extent.last_day}"
     return variables | {
         "PIPELINES_DBT_HOST": given.get("host", "127.0.0.1"),
         "PIPELINES_DBT_PORT": given.get("port", "5432"),

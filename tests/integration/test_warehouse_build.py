@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Isolation
 
 TEMPLATE = "pipelines_template"
-MARTS = [".".join(model.key) for model in MODELS if model.materialization == "incremental"]
 
 
 def event(number: int, event_type: str, stream_id: str, day: int, **data: Any) -> NewEvent:
@@ -265,17 +264,6 @@ def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path
 
     assert done.returncode == 0, done.stdout
     assert " PASS=4 " in done.stdout
-
-
-def test_the_order_of_arrival_decides_nothing(servers: Settings, instance: DagsterInstance, built: Warehouse) -> None:
-    """The same events appended the other way round give the same marts, row for row."""
-    with database(servers, "test_warehouse_reversed", TEMPLATE) as settings:
-        fill(settings, EVENTS[::-1])
-        other = Warehouse(settings, run(instance, settings))
-        assert other.run.success
-        for mart in MARTS:
-            query = f"select t.*::text from {mart} as t order by 1"
-            assert other.rows(query) == built.rows(query), mart
 
 
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:

@@ -1,35 +1,70 @@
-"""Marts that are brought up to date by what new events touched: on a real Postgres, by real dbt runs."""
+"""Marts that are brought up to date by what new events touched: on a real Postgres, by real dbt runs.
+
+One warehouse goes through it all: built, interrupted while it is brought up to date, brought up to date, and partly made
+anew. The tests look at what was written down on the way.
+"""
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 import pytest
 
-from analytics_pipelines import connections
+from analytics_pipelines import connections, progress
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log import NewEvent
 from analytics_pipelines.warehouse import dbt
 from analytics_pipelines.warehouse.assets import MODELS
 from tests.integration.test_warehouse_build import EVENTS, TEMPLATE, database, event, fill, line, order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator
 
-    from analytics_pipelines.event_log import NewEvent
     from analytics_pipelines.settings import Settings
 
 MARTS = [".".join(model.key) for model in MODELS if model.materialization == "incremental"]
+MONTHS_AGO = datetime(2025, 12, 2, 12, tzinfo=UTC)
 
 LATE = [
-    # The order that moves to another day, and another customer: it was placed, says a late event, before and by Bob.
     event(20, "order_cancelled", "order-till", 9, order_id="till", reason="broken"),
     event(21, "order_refunded", "order-returned", 2, order_id="returned", amount=Decimal("1.50")),
     event(22, "deal_lost", "deal-d", 8, deal_id="d", lead_id="l", reason="price"),
     order(23, "new", 8, line("cup", "3.00")),
     event(24, "product_added", "product-pot", 3, product_id="pot", name="Pot", department="Kitchen"),
     event(25, "experiment_exposed", "lead-m", 1, experiment_id="x", subject_id="m", variant="blue"),
+    # An order that moves to another day, as it was placed before; and one that nobody has heard of for 90 days.
+    NewEvent("shop", "26", "order-returned", "order_placed", MONTHS_AGO, dict(order(26, "returned", 2, line("cup", "8")).data)),
+    NewEvent("shop", "27", "order-old", "order_placed", MONTHS_AGO, dict(order(27, "old", 2, line("tea", "7")).data)),
+    event(28, "customer_registered", "customer-bob", 9, customer_id="bob"),
 ]
+
+
+@dataclass
+class Story:
+    """What became of one warehouse.
+
+    Attributes:
+        settings: its database.
+        first: every row of every mart after the first build, with its place.
+        second: the same after it was brought up to date.
+        accounts: of each mart, after it was brought up to date: whether it was made whole, and the rows restated.
+        torn: what readers found meanwhile that nobody should find.
+        reads: how often they looked.
+    """
+
+    settings: Settings
+    first: dict[str, dict[str, str]] = field(default_factory=dict)
+    second: dict[str, dict[str, str]] = field(default_factory=dict)
+    accounts: dict[str, tuple[bool, int]] = field(default_factory=dict)
+    torn: list[str] = field(default_factory=list)
+    reads: int = 0
 
 
 def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
@@ -38,35 +73,164 @@ def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def marts(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
-    """Return every row of every mart, as text."""
-    return {mart: rows(settings, f"select t.*::text from {mart} as t order by 1") for mart in MARTS}
+def marts(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return every row of every mart, as text, with the place where it is kept."""
+    found = {mart: rows(settings, f"select t.*::text, ctid::text || xmin::text from {mart} as t") for mart in MARTS}
+    return {mart: dict(sorted(there)) for mart, there in found.items()}
 
 
-def build(settings: Settings, **options: Any) -> None:
-    """Build all marts without their tests."""
+def names() -> list[str]:
+    """Return the names of all models."""
+    return [model.name for model in MODELS]
+
+
+def build(settings: Settings, extent: dbt.Extent = dbt.TOUCHED) -> None:
+    """Build all models without their tests."""
     up_to = rows(settings, "select max(up_to_position) from progress.pins")[0][0]
-    for result in dbt.build(settings, [model.name for model in MODELS], up_to_position=up_to, **options):
+    for result in dbt.build(settings, names(), up_to_position=up_to, extent=extent):
         assert result.status == "success", result.message
 
 
+def interrupt(settings: Settings) -> None:
+    """Begin to build all models, and kill dbt when one of the marts is done."""
+    up_to = rows(settings, "select max(up_to_position) from progress.pins")[0][0]
+    results = dbt.build(settings, names(), up_to_position=up_to)
+    for result in results:
+        if ".fct_" in result.unique_id:
+            break
+    for child in psutil.Process().children(recursive=True):
+        if "dbt.cli.main" in " ".join(child.cmdline()):
+            child.kill()
+    with pytest.raises(PipelinesError, match="dbt could not run"):
+        list(results)
+
+
+@contextmanager
+def reading(story: Story, *allowed: set[int]) -> Generator[None]:
+    """Read the lines and a view upon the orders without a pause: nothing but these numbers of rows may be found."""
+    ended = threading.Event()
+
+    def read() -> None:
+        with psycopg.connect(connections.admin_url(story.settings), autocommit=True) as connection:
+            while not ended.is_set():
+                try:
+                    for relation, counts in zip(("marts.fct_order_lines", "intermediate.orders_shown"), allowed, strict=True):
+                        found = connection.execute(f"select count(*) from {relation}".encode()).fetchone()
+                        story.reads += 1
+                        if found is None or found[0] not in counts:
+                            story.torn.append(f"{relation}: {found}")
+                except psycopg.Error as error:
+                    story.torn.append(str(error))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
-def advanced(servers: Settings) -> Iterator[Settings]:
-    """A warehouse that was built, and brought up to date after late events."""
+def story(servers: Settings) -> Iterator[Story]:
+    """A warehouse that was built, interrupted, brought up to date, and of which some marts were then made anew."""
     with database(servers, "test_incremental", TEMPLATE) as settings:
+        story = Story(settings)
         fill(settings, EVENTS)
         build(settings)
+        with psycopg.connect(connections.admin_url(settings)) as connection:
+            connection.execute("set local role pipelines_runtime")
+            connection.execute("create view intermediate.orders_shown with (security_invoker = true) as "
+                               "select order_id, revenue from marts.fct_orders as placed")  # fmt: skip
+            connection.execute("grant select on intermediate.orders_shown to bi_reader")
+        story.first = marts(settings)
         fill(settings, LATE, "late")
-        build(settings)
-        yield settings
+        with reading(story, {5, 7}, {3, 5}):
+            interrupt(settings)
+            build(settings)
+        story.second = marts(settings)
+        accounts = rows(settings, "select replace(asset_key, '/', '.'), is_whole, restated from progress.builds "
+                                  "where tenant_id = '*' and inputs is not null")  # fmt: skip
+        story.accounts = {mart: (is_whole, restated) for mart, is_whole, restated in accounts}
+        yield story
 
 
-def test_incremental_is_a_full_refresh(servers: Settings, advanced: Settings) -> None:
-    """Marts that were brought up to date are, row for row and byte for byte, those that are made anew."""
-    assert not any(is_whole for (is_whole,) in rows(advanced, "select is_whole from progress.builds where asset_key like 'marts/%'"))
+def test_incremental_is_a_full_refresh(servers: Settings, story: Story) -> None:
+    """Brought up to date after late events, and killed meanwhile, marts are byte for byte what one build makes of any order."""
+    assert not any(is_whole for is_whole, _ in story.accounts.values())
     with database(servers, "test_incremental_whole", TEMPLATE) as settings:
-        fill(settings, [*LATE[::-1], *EVENTS])
+        fill(settings, [*LATE[::-1], *EVENTS[::-1]])
         build(settings)
-        whole, incremental = marts(settings), marts(advanced)
-        for mart in MARTS:
-            assert incremental[mart] == whole[mart], mart
+        whole = marts(settings)
+    for mart in MARTS:
+        assert list(story.second[mart]) == list(whole[mart]), mart
+    assert {mart for mart in MARTS if list(story.second[mart]) != list(story.first[mart])} == set(MARTS) - {
+        "marts.dim_campaigns"
+    }
+
+
+def test_only_what_differs_is_written(story: Story) -> None:
+    """A row that is as it was keeps its place; the account tells how many were changed or removed."""
+    for mart in MARTS:
+        first, second = story.first[mart], story.second[mart]
+        assert {row: place for row, place in second.items() if row in first} == {
+            row: place for row, place in first.items() if row in second
+        }, mart
+        assert story.accounts[mart][1] <= len(set(first) - set(second)), mart
+
+
+def test_what_is_told_follows_what_is_read(story: Story) -> None:
+    """After a build nothing is left that a mart has not read, and every mart is fresh; new events make those behind it stale."""
+    stale = "select distinct mart from marts.mart_status where not is_fresh"
+    assert rows(story.settings, "select count(*) from progress.touched") == [(0,)]
+    assert rows(story.settings, stale) == []
+
+    fill(story.settings, [event(30, "deal_lost", "deal-e", 8, deal_id="e", lead_id="l", reason="price")], "more")
+
+    assert rows(story.settings, stale) == [("fct_daily_revenue",), ("fct_deals",)]
+
+
+def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story) -> None:
+    """Other SQL makes a mart whole, with what is made of it; a key that is gone goes; the rows of chosen days come back."""
+    settings = story.settings
+    with psycopg.connect(connections.admin_url(settings)) as connection:
+        connection.execute("update progress.builds set made_by = 'other SQL' where asset_key = 'marts/fct_orders'")
+        connection.execute("update marts.fct_deals set lost_reason = 'wrong' where deal_id = 'd'")
+        table = connection.execute("select table_name from information_schema.view_table_usage "
+                                   "where view_name = 'order_contents'").fetchone()  # fmt: skip
+        assert table is not None
+        connection.execute(f"delete from read_models.{table[0]} where order_id = 'new'".encode())
+        progress.note_change(connection, "read_models/order_contents")
+
+    with reading(story, {6, 7}, {4, 5}):
+        build(settings, dbt.Extent(date(2026, 3, 8), date(2026, 3, 8)))
+
+    whole = rows(settings, "select split_part(asset_key, '/', 2) from progress.builds "
+                           "where tenant_id = '*' and inputs is not null and is_whole order by 1")  # fmt: skip
+    assert {name for (name,) in whole} == {
+        "dim_customers", "dim_products", "fct_daily_revenue", "fct_order_lines", "fct_orders", "fct_refunds",
+        "int_daily_amounts",
+    }  # fmt: skip
+    assert rows(settings, "select count(*) from marts.fct_orders where order_id = 'new'") == [(0,)]
+    assert rows(settings, "select lost_reason from marts.fct_deals where deal_id = 'd'") == [("price",)]
+    assert rows(settings, "select relacl::text like '%bi_reader=r%', reloptions from pg_class "
+                          "where relname = 'orders_shown'") == [(True, ["security_invoker=true"])]  # fmt: skip
+    assert rows(settings, "select indexname from pg_indexes where tablename = 'fct_orders' order by 1") == [
+        ("fct_orders_tenant_id_customer_id_idx",),
+        ("fct_orders_tenant_id_order_id_idx",),
+        ("fct_orders_tenant_id_ordered_on_idx",),
+    ]
+
+
+def test_readers_find_whole_tables(story: Story) -> None:
+    """During all these builds readers found the rows of before or of after, and no error."""
+    assert story.reads > 0
+    assert story.torn == []
+
+
+def test_half_a_range_of_days_is_refused() -> None:
+    """A first day without a last one, or after it, is an error that says so."""
+    with pytest.raises(PipelinesError, match="give both"):
+        dbt.Extent(first_day=date(2026, 3, 8))
+    with pytest.raises(PipelinesError, match="in this order"):
+        dbt.Extent(date(2026, 3, 8), date(2026, 3, 7))

@@ -8,7 +8,7 @@
     {%- endcall -%}
     {%- if load_result('touched').table.rows[0][0] == 0 -%}
         {%- call statement('main') -%}
-            {{ account(target, inputs, 'select null::text as tenant_id, 0 as more, 0 as restated where false', false) }}
+            {{ account(target, inputs, 'select null::text as tenant_id, 0 as more, 0 as restated where false', '0', false) }}
         {%- endcall -%}
         {{ return('') }}
     {%- endif -%}
@@ -79,7 +79,7 @@
             from changed
             group by tenant_id
         {%- endset %}
-        {{ account(target, inputs, counted, false) }}
+        {{ account(target, inputs, counted, '(select count(*) from fresh)', false) }}
     {%- endcall -%}
 {%- endmacro %}
 

@@ -21,7 +21,7 @@
         select progress.swap_table('{{ target.schema }}', '{{ target.identifier }}', '{{ beside.identifier }}');
         select progress.note_change('{{ told_as(target) }}', true);
         delete from progress.touched where model = '{{ told_as(target) }}';
-        {{ account(target, inputs, 'select tenant_id, count(*) as more, 0 as restated from ' ~ target ~ ' group by tenant_id', true) }}
+        {{ account(target, inputs, 'select tenant_id, count(*) as more, 0 as restated from ' ~ target ~ ' group by tenant_id', 'rows', true) }}
     {%- endcall -%}
 {%- endmacro %}
 

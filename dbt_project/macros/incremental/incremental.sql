@@ -97,8 +97,8 @@
 
 
 {# Writes down how far the mart has come. `counted` is the query of its rows by tenant, in all or more than before, and
-   how many of those before were changed or removed. #}
-{% macro account(target, inputs, counted, is_whole) -%}
+   how many of those before were changed or removed; `recomputed`, an expression, how many were computed. #}
+{% macro account(target, inputs, counted, recomputed, is_whole) -%}
     {%- set asset_key = target.schema ~ '/' ~ target.identifier -%}
     with counted as (
         {{ counted }}
@@ -139,8 +139,8 @@
     )
 
     insert into progress.builds as b (
-        tenant_id, asset_key, position, watermark, rows, restated, is_whole, seconds, code_version, made_by, inputs,
-        run_id, built_at
+        tenant_id, asset_key, position, watermark, rows, recomputed, restated, is_whole, seconds, code_version, made_by,
+        inputs, run_id, built_at
     )
     select
         tenant_id,
@@ -148,6 +148,7 @@
         progress.up_to_position(),
         progress.watermark(tenant_id),
         rows,
+        case when tenant_id = '*' then {{ recomputed }} end,
         {{ 'null' if is_whole else 'restated' }},
         {{ is_whole }},
         extract(epoch from clock_timestamp() - now()),
@@ -160,7 +161,7 @@
     where rows > 0 or tenant_id = '*'
     on conflict (tenant_id, asset_key) do update set
         position = excluded.position, watermark = excluded.watermark, rows = excluded.rows,
-        restated = excluded.restated, is_whole = excluded.is_whole, seconds = excluded.seconds,
+        recomputed = excluded.recomputed, restated = excluded.restated, is_whole = excluded.is_whole, seconds = excluded.seconds,
         code_version = excluded.code_version, made_by = excluded.made_by, inputs = excluded.inputs,
         run_id = excluded.run_id, built_at = excluded.built_at;
 {%- endmacro %}

@@ -1,0 +1,51 @@
+{# At the end of a run: writes down how the tests ended, and forgets what all marts have read. #}
+{% macro end_of_run(results) -%}
+    {%- if execute -%}
+        {%- set rows = [] -%}
+        {%- for result in results if result.node.resource_type == 'test' and result.status in ('pass', 'warn', 'fail', 'error') -%}
+            {%- set tested = graph.nodes[result.node.attached_node or result.node.depends_on.nodes[0]] -%}
+            {%- do rows.append(
+                "('" ~ tested.schema ~ "/" ~ tested.name ~ "', '" ~ result.node.name ~ "', " ~ (result.status == 'pass')
+                ~ ", " ~ (result.node.config.severity | lower == 'error') ~ ", " ~ (result.failures or 0) ~ ")"
+            ) -%}
+        {%- endfor -%}
+        {%- if rows %}
+            insert into progress.tests (asset_key, test, passed, is_blocking, failures)
+            values {{ rows | join(', ') }}
+            on conflict (asset_key, test) do update set
+                passed = excluded.passed, is_blocking = excluded.is_blocking, failures = excluded.failures,
+                tested_at = excluded.tested_at;
+        {%- endif -%}
+        {#- What is no model or test of the project any more holds nothing back, and is not told of. -#}
+        {%- set models = ["''"] -%}
+        {%- set tests = ["''"] -%}
+        {%- for node in graph.nodes.values() -%}
+            {%- if node.resource_type == 'model' -%}
+                {%- do models.append("'" ~ node.schema ~ '/' ~ node.name ~ "'") -%}
+            {%- elif node.resource_type == 'test' -%}
+                {%- do tests.append("'" ~ node.name ~ "'") -%}
+            {%- endif -%}
+        {%- endfor %}
+        delete from progress.tests where test not in ({{ tests | join(', ') }});
+        delete from progress.builds
+        where
+            split_part(asset_key, '/', 1) in ('staging', 'intermediate', 'marts')
+            and asset_key not in ({{ models | join(', ') }});
+        with read_by_all as (
+            select input, min(change::bigint) as change
+            from progress.builds
+            cross join lateral jsonb_each_text(inputs) as inputs (input, change)
+            where tenant_id = '*'
+            group by input
+        )
+
+        delete from progress.touched
+        where change <= coalesce(
+            (
+                select change from read_by_all
+                where input in (touched.model, touched.model || '/' || touched.kind)
+            ), touched.change
+        );
+        delete from progress.restatements where restated_on < (now() at time zone 'UTC')::date - 30
+    {%- endif -%}
+{%- endmacro %}
