@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,13 +25,12 @@ from analytics_pipelines.read_models import projector
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import dbt
-from analytics_pipelines.warehouse.assets import MODELS, warehouse
+from analytics_pipelines.warehouse.assets import MODELS, database_report, dbt_docs, warehouse
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from dagster import DagsterInstance, ExecuteInProcessResult
 
@@ -324,6 +324,22 @@ def test_an_unknown_name_is_an_error(copy: Settings) -> None:
     """A model that dbt does not know, because the project changed meanwhile, is no success that built nothing."""
     with pytest.raises(PipelinesError, match="no model or test dim_nothing"):
         list(dbt.build(copy, ["dim_nothing"], up_to_position=99))
+
+
+def test_the_reports_are_written(instance: DagsterInstance, built: Warehouse) -> None:
+    """The documentation is one file in the state folder, which the catalog links; the database's report is readable."""
+    with pytest.MonkeyPatch.context() as patch:
+        assert built.settings.database_url is not None
+        patch.setenv("PIPELINES_HOME", str(built.settings.home))
+        patch.setenv("PIPELINES_DATABASE_URL", built.settings.database_url.get_secret_value())
+        result = materialize([dbt_docs, database_report], resources={"platform": Platform()}, instance=instance)
+    [page], [report] = (result.asset_materializations_for_node(f"reports__{name}") for name in ("dbt_docs", "database"))
+
+    path = Path(str(page.metadata["path"].value))
+    assert path.is_relative_to(built.settings.home)
+    assert "One row per tenant and order placed" in path.read_text(encoding="utf-8")
+    assert page.metadata["open"].value == path.as_uri()
+    assert "| 1 | pipelines_runtime | " in str(report.metadata["report"].value)
 
 
 def test_a_bi_login_sees_its_own_tenants_only_and_writes_nothing(
