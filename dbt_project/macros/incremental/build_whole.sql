@@ -12,10 +12,7 @@
             {{ 'include (' ~ index.include | join(', ') ~ ')' if index.include }}
             {{ 'where ' ~ index.where if index.where }};
         {% endfor %}
-        comment on table {{ beside }} is {{ postgres_escape_comment(model.description) }};
-        {% for column in model.columns.values() %}
-            comment on column {{ beside }}.{{ column.name }} is {{ postgres_escape_comment(column.description) }};
-        {% endfor %}
+        {{ comments(beside) }}
         analyze {{ beside }};
         {{ protect(beside) }}
         select progress.swap_table('{{ target.schema }}', '{{ target.identifier }}', '{{ beside.identifier }}');

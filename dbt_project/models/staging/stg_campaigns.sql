@@ -1,23 +1,15 @@
-with campaign_performance as (
-    select * from {{ source('read_models', 'campaign_performance') }}
-),
-
-final as (
-    select
-        tenant_id,
-        campaign_id,
-        name,
-        channel,
-        launched_at,
-        starts_on,
-        ends_on,
-        sends,
-        emails_sent,
-        emails_opened,
-        emails_clicked,
-        emails_replied,
-        coupons_redeemed
-    from campaign_performance
-)
-
-select * from final
+select
+    tenant_id,
+    campaign_id,
+    name,
+    channel,
+    launched_at,
+    starts_on,
+    ends_on,
+    sends,
+    emails_sent,
+    emails_opened,
+    emails_clicked,
+    emails_replied,
+    coupons_redeemed
+from {{ source('read_models', 'campaign_performance') }}

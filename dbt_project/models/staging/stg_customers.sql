@@ -1,21 +1,13 @@
-with customer_profile as (
-    select * from {{ source('read_models', 'customer_profile') }}
-),
-
-final as (
-    select
-        tenant_id,
-        customer_id,
-        registered_at,
-        age_band,
-        income_band,
-        home_ownership,
-        marital_status,
-        household_size,
-        household_composition,
-        children,
-        coupons_redeemed
-    from customer_profile
-)
-
-select * from final
+select
+    tenant_id,
+    customer_id,
+    registered_at,
+    age_band,
+    income_band,
+    home_ownership,
+    marital_status,
+    household_size,
+    household_composition,
+    children,
+    coupons_redeemed
+from {{ source('read_models', 'customer_profile') }}

@@ -1,23 +1,15 @@
-with deal_state as (
-    select * from {{ source('read_models', 'deal_state') }}
-),
-
-final as (
-    select
-        tenant_id,
-        deal_id,
-        lead_id,
-        sales_representative_id,
-        outcome,
-        stage,
-        opened_at,
-        closed_at,
-        opened_amount,
-        expected_amount,
-        won_amount,
-        currency,
-        lost_reason
-    from deal_state
-)
-
-select * from final
+select
+    tenant_id,
+    deal_id,
+    lead_id,
+    sales_representative_id,
+    outcome,
+    stage,
+    opened_at,
+    closed_at,
+    opened_amount,
+    expected_amount,
+    won_amount,
+    currency,
+    lost_reason
+from {{ source('read_models', 'deal_state') }}

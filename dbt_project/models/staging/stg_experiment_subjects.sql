@@ -1,17 +1,9 @@
-with experiment_exposures as (
-    select * from {{ source('read_models', 'experiment_exposures') }}
-),
-
-final as (
-    select
-        tenant_id,
-        experiment_id,
-        subject_id,
-        variant,
-        exposed_at,
-        last_converted_at,
-        has_converted
-    from experiment_exposures
-)
-
-select * from final
+select
+    tenant_id,
+    experiment_id,
+    subject_id,
+    variant,
+    exposed_at,
+    last_converted_at,
+    has_converted
+from {{ source('read_models', 'experiment_exposures') }}

@@ -1,25 +1,17 @@
-with order_state as (
-    select * from {{ source('read_models', 'order_state') }}
-),
-
-final as (
-    select
-        tenant_id,
-        order_id,
-        channel,
-        currency,
-        status,
-        placed_at,
-        paid_at,
-        shipped_at,
-        delivered_at,
-        cancelled_at,
-        refunded_at,
-        lines,
-        quantity,
-        revenue,
-        refunded_amount
-    from order_state
-)
-
-select * from final
+select
+    tenant_id,
+    order_id,
+    channel,
+    currency,
+    status,
+    placed_at,
+    paid_at,
+    shipped_at,
+    delivered_at,
+    cancelled_at,
+    refunded_at,
+    lines,
+    quantity,
+    revenue,
+    refunded_amount
+from {{ source('read_models', 'order_state') }}

@@ -1,18 +1,10 @@
-with order_contents as (
-    select * from {{ source('read_models', 'order_contents') }}
-),
-
-final as (
-    select
-        tenant_id,
-        order_id,
-        customer_id,
-        store_id,
-        sales_representative_id,
-        region,
-        currency,
-        lines
-    from order_contents
-)
-
-select * from final
+select
+    tenant_id,
+    order_id,
+    customer_id,
+    store_id,
+    sales_representative_id,
+    region,
+    currency,
+    lines
+from {{ source('read_models', 'order_contents') }}
