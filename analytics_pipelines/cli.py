@@ -21,11 +21,12 @@ from analytics_pipelines.local import commands as local
 from analytics_pipelines.migrations import commands as migrations
 from analytics_pipelines.read_models import commands as read_models
 from analytics_pipelines.sagas import commands as sagas
+from analytics_pipelines.warehouse import commands as warehouse
 
 if TYPE_CHECKING:
     from dagster import Definitions
 
-ROOMS = (local, migrations, ingestion, event_log, automation, read_models, features, sagas)
+ROOMS = (local, migrations, ingestion, event_log, automation, read_models, features, sagas, warehouse)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

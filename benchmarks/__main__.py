@@ -9,10 +9,16 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import demo, log, read_models, warehouse
+from benchmarks import dashboards, demo, log, read_models, warehouse
 
-ALL = {**log.ALL, "read_models": read_models.figures, "demo": demo.figures, "warehouse": warehouse.figures}
-WHOLE = ("log", "read_models", "demo", "warehouse")
+ALL = {
+    **log.ALL,
+    "read_models": read_models.figures,
+    "demo": demo.figures,
+    "warehouse": warehouse.figures,
+    "dashboards": dashboards.figures,
+}
+WHOLE = ("log", "read_models", "demo", "warehouse", "dashboards")
 
 
 def main() -> int:

@@ -58,7 +58,9 @@ def build(url: str, compiled: Path) -> None:
         for schema, name, kind, file in models_in_order(compiled):
             target = sql.Identifier(schema, name)
             text = file.read_text().replace('"pipelines".', "")  # dbt names the database it was compiled for
-            query = sql.SQL("create {} {} as {}").format(sql.SQL(kind.replace("incremental", "table")), target, sql.SQL(text))
+            query = sql.SQL("create {} {} as {}").format(
+                sql.SQL(kind.replace("incremental", "table")), target, sql.SQL(text)
+            )
             connection.execute(query)
             connection.commit()
 

@@ -166,11 +166,12 @@ def _damaged(pool: ConnectionPool, settings: Settings, connection: Connection) -
 
 
 def _nodes(defs: Definitions) -> dict[str, Node]:
+    from analytics_pipelines.automation.jobs import lineage
     from analytics_pipelines.automation.plan import Node
 
     graph = defs.resolve_asset_graph()
     nodes: dict[str, Node] = {}
-    for key in graph.materializable_asset_keys:
+    for key in lineage.selection.resolve(graph) & graph.materializable_asset_keys:
         asset = graph.get(key)
         parents = frozenset(parent.to_user_string() for parent in asset.parent_keys)
         events: Iterable[str] = asset.metadata.get(EVENTS_METADATA, ())

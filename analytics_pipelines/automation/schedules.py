@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
-from analytics_pipelines.automation.jobs import clean_up, lineage, nightly_checks
+from analytics_pipelines.automation.jobs import clean_up, lineage, nightly_checks, reports
 
 nightly_lineage = ScheduleDefinition(
     name="nightly_lineage",
@@ -33,4 +33,13 @@ weekly_clean_up = ScheduleDefinition(
     description="Every Sunday at 04:00 UTC, forget old runs.",
 )
 
-SCHEDULES = [nightly_lineage, nightly_checks_schedule, weekly_clean_up]
+weekly_reports = ScheduleDefinition(
+    name="weekly_reports",
+    job=reports,
+    cron_schedule="0 5 * * 0",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every Sunday at 05:00 UTC, write the reports.",
+)
+
+SCHEDULES = [nightly_lineage, nightly_checks_schedule, weekly_clean_up, weekly_reports]

@@ -1,7 +1,8 @@
 """The dbt models as assets and the dbt tests as their checks; beside them the marts that SQL cannot make.
 
 Defines one asset function for all models: dbt's start-up costs seconds, so a run calls it once, however many models are
-selected. Everything shown of them comes from the dbt project; what a model means is said there.
+selected. Everything shown of them comes from the dbt project; what a model means is said there. The reports on it are
+no part of a build.
 """
 
 from collections.abc import Iterator
@@ -21,9 +22,9 @@ from dagster import (
     TableColumn,
     TableColumnConstraints,
     TableSchema,
+    asset,
     multi_asset,
 )
-
 from pydantic import Field
 
 from analytics_pipelines.resources import Platform
@@ -103,9 +104,7 @@ def warehouse(
     days = [date.fromisoformat(day) if day else None for day in (config.first_day, config.last_day)]
     extent, run_id = dbt.Extent(*days, whole=config.whole), context.run.run_id
     position = platform.pin(context)
-    for result in dbt.build(
-        platform.settings, sorted(names), up_to_position=position, extent=extent, run_id=run_id
-    ):
+    for result in dbt.build(platform.settings, sorted(names), up_to_position=position, extent=extent, run_id=run_id):
         if result.unique_id in tests and result.status != "skipped":
             yield check_result(*tests[result.unique_id], result)
         elif result.unique_id in models and result.status == "success":
@@ -147,4 +146,43 @@ def lifetime_values(context: AssetExecutionContext, platform: Platform) -> Itera
     yield from results
 
 
-ASSETS = [warehouse, lifetime_values]
+@asset(
+    key=["reports", "database"],
+    group_name="reports",
+    kinds={"postgres"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def database_report(platform: Platform) -> MaterializeResult[Any]:
+    """One report: the statements that took the most time, with plans, unused indexes, tables read from end to end."""
+    from analytics_pipelines.warehouse import database_report as room
+
+    with platform.pool.connection() as connection:
+        report = room.read(connection)
+    return MaterializeResult(
+        metadata={
+            "report": MetadataValue.md(room.markdown(report)),
+            "statements_are_counted": report.statements is not None,
+            "unused_indexes": len(report.unused_indexes),
+            "scanned_tables": len(report.scanned_tables),
+        }
+    )
+
+
+@asset(
+    key=["reports", "dbt_docs"],
+    deps=[AssetKey(model.key) for model in MODELS],
+    group_name="reports",
+    kinds={"dbt"},
+    owners=["team:analytics"],
+    code_version="1",
+)
+def dbt_docs(platform: Platform) -> MaterializeResult[Any]:
+    """One HTML file: every model and column, its tests, and what it is made of, as dbt documents them."""
+    from analytics_pipelines.warehouse import dbt
+
+    path = dbt.write_docs(platform.settings)
+    return MaterializeResult(metadata={"path": MetadataValue.path(path), "open": MetadataValue.url(path.as_uri())})
+
+
+ASSETS = [warehouse, lifetime_values, database_report, dbt_docs]

@@ -1,6 +1,7 @@
 """Running dbt: one process per run, its results as they come.
 
-Defines `build()`. What the models and tests are is `manifest`; what Dagster makes of the results is `assets`.
+Defines `build()` and `write_docs()`. What the models and tests are is `manifest`; what Dagster makes of the results is
+`assets`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 import psycopg
 from psycopg.pq import Conninfo
 
+from analytics_pipelines import connections
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
 
@@ -107,16 +109,15 @@ def build(
         PipelinesError: a model could not be built (after all results were told), dbt knows no node of a given name, or
             dbt could not run at all.
     """
-    if settings.database_url is None:
-        raise PipelinesError("no Postgres is configured; run `pipelines up`, or set PIPELINES_DATABASE_URL")
-    url = settings.database_url.get_secret_value()
+    url = connections.database_url(settings)
     environment = dbt_environment(url, up_to_position, extent, run_id)
     password = environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"]
     failed: list[NodeResult] = []
     untold = set(names)
-    with _only_build(url), _process(
-        build_command(names, _target(settings, environment), whole=extent.whole), environment
-    ) as process:
+    with (
+        _only_build(url),
+        _process(build_command(names, _target(settings, environment), whole=extent.whole), environment) as process,
+    ):
         said: list[str] = []
         for line in process.stdout or ():
             event = parse_line(line, password)
@@ -140,6 +141,25 @@ def build(
         raise PipelinesError(f"dbt knows no model or test {', '.join(sorted(untold))}; reload the code location")
 
 
+def write_docs(settings: Settings) -> Path:
+    """Have dbt document the project as one HTML file with everything in it, and return where that is.
+
+    Raises:
+        PipelinesError: dbt could not do so.
+    """
+    url = connections.database_url(settings)
+    environment = dbt_environment(url, 0)
+    target = _target(settings, environment)
+    command = [*DBT, "--quiet", "--log-level-file", "none", "--no-use-colors", "docs", "generate", "--static"]
+    command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
+    with _only_build(url), _process(command, environment) as process:
+        said, _ = process.communicate()
+    if process.returncode != 0:
+        reason = _hide(_one_line(said), environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"])
+        raise PipelinesError(f"dbt could not write its documentation: {reason}; correct the project")
+    return target / "static_index.html"
+
+
 def build_command(names: Sequence[str], target: Path, *, whole: bool = False) -> list[str]:
     """Return the command that builds models and tests by name, and nothing else."""
     return [
@@ -151,9 +171,7 @@ def build_command(names: Sequence[str], target: Path, *, whole: bool = False) ->
     ]
 
 
-def dbt_environment(
-    url: str, up_to_position: int, extent: Extent = TOUCHED, run_id: str = ""
-) -> dict[str, str]:
+def dbt_environment(url: str, up_to_position: int, extent: Extent = TOUCHED, run_id: str = "") -> dict[str, str]:
     """Return the variables that tell dbt where the warehouse is and up to which position to read.
 
     What dbt's profile has no word for (TLS, session options) goes by libpq's own variables.

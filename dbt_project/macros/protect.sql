@@ -1,4 +1,14 @@
-{# What a table that was made anew must have before anybody can read it: called in the transaction that puts it in the
-   place of the former one, with the table that is about to take it. #}
-{% macro protect(relation) -%}
+{# Lets BI read a relation, each login the rows of its tenants. Called in the transaction that puts a table in the place of
+   the former one, with the table that is about to take it. `filters_itself`: a view of what BI may not read, which shows
+   `visible` rows only. #}
+{% macro protect(relation, filters_itself=false) -%}
+    {%- if relation.schema == 'marts' -%}
+        select access.protect('{{ relation }}', {{ filters_itself }});
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# Whether the session's login sees the rows of a tenant: for a view that filters itself. #}
+{% macro visible(tenant_id) -%}
+    ((select access.sees_all()) or {{ tenant_id }} = any((select access.visible_tenants())::text[]))
 {%- endmacro %}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,17 +26,18 @@ from analytics_pipelines.read_models import projector
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import dbt
-from analytics_pipelines.warehouse.assets import MODELS, warehouse
+from analytics_pipelines.warehouse.assets import MODELS, database_report, dbt_docs, warehouse
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
 from tests.integration.warehouse_app_events import APP_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from dagster import DagsterInstance, ExecuteInProcessResult
 
     from analytics_pipelines.settings import Settings
+    from tests.integration.conftest import Isolation
 
 TEMPLATE = "pipelines_template"
 
@@ -326,3 +328,35 @@ def test_an_unknown_name_is_an_error(copy: Settings) -> None:
     """A model that dbt does not know, because the project changed meanwhile, is no success that built nothing."""
     with pytest.raises(PipelinesError, match="no model or test dim_nothing"):
         list(dbt.build(copy, ["dim_nothing"], up_to_position=99))
+
+
+def test_the_reports_are_written(instance: DagsterInstance, built: Warehouse) -> None:
+    """The documentation is one file in the state folder, which the catalog links; the database's report is readable."""
+    with pytest.MonkeyPatch.context() as patch:
+        assert built.settings.database_url is not None
+        patch.setenv("PIPELINES_HOME", str(built.settings.home))
+        patch.setenv("PIPELINES_DATABASE_URL", built.settings.database_url.get_secret_value())
+        result = materialize([dbt_docs, database_report], resources={"platform": Platform()}, instance=instance)
+    [page], [report] = (result.asset_materializations_for_node(f"reports__{name}") for name in ("dbt_docs", "database"))
+
+    path = Path(str(page.metadata["path"].value))
+    assert path.is_relative_to(built.settings.home)
+    assert "One row per tenant and order placed" in path.read_text(encoding="utf-8")
+    assert page.metadata["open"].value == path.as_uri()
+    assert "| 1 | pipelines_runtime | " in str(report.metadata["report"].value)
+
+
+def test_a_bi_login_sees_its_own_tenants_only_and_writes_nothing(
+    copy: Settings, isolation: Callable[[Settings, str], AbstractContextManager[Isolation]]
+) -> None:
+    """Tried on every relation and function there is, whatever it SETs; a mart that was forgotten is found."""
+    with isolation(copy, "acme") as tried, psycopg.connect(connections.database_url(copy), autocommit=True) as owner:
+        tried.fill("acme", "other")
+        assert tried.leaks("acme") == []
+
+        owner.execute("create table marts.forgotten as select * from marts.fct_orders")
+        assert "after 'reset all' marts.forgotten shows None" in tried.leaks("acme")
+        owner.execute("grant select on marts.forgotten to bi_reader")
+        assert any("marts.forgotten shows" in leak and "other" in leak for leak in tried.leaks("acme"))
+        owner.execute("select access.protect('marts.forgotten')")
+        assert tried.leaks("acme") == []

@@ -41,7 +41,14 @@ LATE = [
     event(24, "product_added", "product-pot", 3, product_id="pot", name="Pot", department="Kitchen"),
     event(25, "experiment_exposed", "lead-m", 1, experiment_id="x", subject_id="m", variant="blue"),
     # An order that moves to another day, as it was placed before; and one that nobody has heard of for 90 days.
-    NewEvent("shop", "26", "order-returned", "order_placed", MONTHS_AGO, dict(order(26, "returned", 2, line("cup", "8")).data)),
+    NewEvent(
+        "shop",
+        "26",
+        "order-returned",
+        "order_placed",
+        MONTHS_AGO,
+        dict(order(26, "returned", 2, line("cup", "8")).data),
+    ),
     NewEvent("shop", "27", "order-old", "order_placed", MONTHS_AGO, dict(order(27, "old", 2, line("tea", "7")).data)),
     event(28, "customer_registered", "customer-bob", 9, customer_id="bob"),
     *LATE_APP_EVENTS,
@@ -116,7 +123,9 @@ def reading(story: Story, *allowed: set[int]) -> Generator[None]:
         with psycopg.connect(connections.admin_url(story.settings), autocommit=True) as connection:
             while not ended.is_set():
                 try:
-                    for relation, counts in zip(("marts.fct_order_lines", "intermediate.orders_shown"), allowed, strict=True):
+                    for relation, counts in zip(
+                        ("marts.fct_order_lines", "intermediate.orders_shown"), allowed, strict=True
+                    ):
                         found = connection.execute(f"select count(*) from {relation}".encode()).fetchone()
                         story.reads += 1
                         if found is None or found[0] not in counts:
