@@ -16,7 +16,7 @@ down: .venv/installed ## Stop everything that `make run` started; the data are k
 	@$(BIN)/pipelines down
 
 test: .venv/installed .venv/browser ## Run all tests against real servers
-	@$(BIN)/pytest --cov
+	@$(BIN)/pytest --cov -n 2
 
 prove: .venv/installed ## Run the race and crash harnesses at full size
 	@PROVE=1 $(BIN)/pytest -m prove -s
