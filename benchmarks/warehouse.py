@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import psycopg
-
 from analytics_pipelines import connections, progress
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.local import platform
@@ -181,7 +179,7 @@ def _append(pool: ConnectionPool) -> None:
         products = connection.execute(
             "select product_id from marts.dim_products where tenant_id = %s order by product_id limit 5000", [TENANT]
         ).fetchall()
-    chance = random.Random(1)  # noqa: S311 - reproducible
+    chance = random.Random(1)
     newest = max(order[2] for order in orders)
     EventStore(pool).append_batch(TENANT, _events(chance, orders, [one for (one,) in products], newest))
 
