@@ -1,4 +1,4 @@
-"""What the warehouse costs: all of it made anew against the same SQL run bare, and brought up to date after late events."""
+"""What the warehouse costs: made anew, against the same SQL run bare, and brought up to date after late events."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def _bare(settings: Settings, compiled: Path, position: int) -> None:
         for built in ("intermediate", "marts"):
             text = text.replace(f'"pipelines"."{built}".', "bare.")
         if schema != "staging":  # views are made in no time, and those that are there are read
-            statements.append(f"create {kind.replace('incremental', 'table')} bare.{name} as {text};")
-            statements.append(f"analyze bare.{name};" if kind == "incremental" else "")
+            statements.append(f"create {kind} bare.{name} as {text};")
+            statements.append(f"analyze bare.{name};" if kind == "table" else "")
     script = settings.home / "bare.sql"
     script.write_text("\n".join(statements), encoding="utf-8")
     psql = Path(_binaries()) / "psql"
