@@ -93,14 +93,19 @@ limit 20;
 -- name: agent_performance
 -- The agents that executed most on a day.
 \set day random(0, 364)
+with busiest as (
+    select * from marts.fct_agent_days
+    where executed_on = date '2017-01-01' + :day
+    order by executions desc
+    limit 20
+)
+
 select
-    days.agent_id, agents.name, agents.model, days.executions, days.success_rate, days.p50_ms, days.p95_ms, days.p99_ms,
-    days.credits
-from marts.fct_agent_days as days
+    busiest.agent_id, agents.name, agents.model, busiest.executions, busiest.success_rate, busiest.p50_ms, busiest.p95_ms,
+    busiest.p99_ms, busiest.credits
+from busiest
 inner join marts.dim_agents as agents using (tenant_id, agent_id)
-where days.executed_on = date '2017-01-01' + :day
-order by days.executions desc
-limit 20;
+order by busiest.executions desc;
 
 -- name: workspace_summary
 -- A workspace, and its last four weeks up to any day.
@@ -155,10 +160,10 @@ order by ordered_at desc
 limit 50;
 
 -- name: leads_of_a_source
--- Which sources bring leads that answer, among those created in a month.
-\set day random(0, 334)
+-- Which sources bring leads that answer, among those created in a week.
+\set day random(0, 357)
 select lead_source, count(*) as leads, sum(emails_replied) as replies, sum(deals_won) as deals_won
 from marts.dim_leads
-where created_on >= date '2017-01-01' + :day and created_on < date '2017-01-01' + :day + 30
+where created_on >= date '2017-01-01' + :day and created_on < date '2017-01-01' + :day + 7
 group by lead_source
 order by leads desc;

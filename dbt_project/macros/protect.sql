@@ -1,9 +1,9 @@
 {# Lets BI read a relation, each login the rows of its tenants. Called in the transaction that puts a table in the place of
-   the former one, with the table that is about to take it. `filters_itself`: a view of what BI may not read, which shows
-   `visible` rows only. #}
-{% macro protect(relation, filters_itself=false) -%}
+   the former one, with the table that is about to take it. A view of what BI may not read says so in its meta,
+   filters_itself, and shows `visible` rows only. #}
+{% macro protect(relation) -%}
     {%- if relation.schema == 'marts' -%}
-        select access.protect('{{ relation }}', {{ filters_itself }});
+        select access.protect('{{ relation }}', {{ config.get('meta', {}).get('filters_itself', false) }});
     {%- endif -%}
 {%- endmacro %}
 

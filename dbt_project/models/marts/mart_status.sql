@@ -1,4 +1,4 @@
-{{ config(materialized='view', post_hook='{{ protect(this, filters_itself=true) }}') }}
+{{ config(materialized='view', meta={'filters_itself': true}) }}
 
 -- Not by way of staging: dbt replaces a view by dropping the old one with every view that reads it, and this one must
 -- not be missing while the warehouse is built.
