@@ -63,7 +63,7 @@ class Demo:
         return json.loads(self.run("build", "--json"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def demo(_no_settings_from_outside: None) -> Iterator[Demo]:
     """The demo, built from nothing by `pipelines up --ui` and `build`, in a state folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="pipelines-demo-"))
