@@ -268,7 +268,8 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
     "company_profile": (
         story(
             (0, "company_updated", {"company_id": "c", "region": "north"}),
-            (1, "company_created", {"company_id": "c", "company": "Acme", "industry": "Retail", "domain": "acme.example"}),
+            (1, "company_created", {"company_id": "c", "company": "Acme", "industry": "Retail",
+                                    "domain": "acme.example"}),
             (2, "lead_created", {**LEAD, "company_id": "c", "company": "Acme Ltd", "industry": "Retail",
                                  "company_size": 9, "lead_source": "event", "email": "l@acme.example"}),
             (3, "company_updated", {"company_id": "c", "company_size": 12}),
