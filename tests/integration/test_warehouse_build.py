@@ -126,8 +126,8 @@ def fill(settings: Settings, events: Sequence[NewEvent], run_id: str = "fill") -
             projector.advance(connection, READ_MODELS.values(), up_to)
 
 
-def run(instance: DagsterInstance, settings: Settings, *names: str) -> ExecuteInProcessResult:
-    """Materialize the warehouse, or only the models of these names, as Dagster does."""
+def run(instance: DagsterInstance, settings: Settings, *names: str, **config: Any) -> ExecuteInProcessResult:
+    """Materialize the warehouse, or only the models of these names, as Dagster does; `config` as in the launchpad."""
     with pytest.MonkeyPatch.context() as patch:
         assert settings.database_url is not None
         patch.setenv("PIPELINES_HOME", str(settings.home))
@@ -137,6 +137,7 @@ def run(instance: DagsterInstance, settings: Settings, *names: str) -> ExecuteIn
             [warehouse],
             resources={"platform": Platform()},
             selection=selection,
+            run_config={"ops": {"warehouse": {"config": config}}},
             instance=instance,
             raise_on_error=False,
         )
@@ -283,7 +284,7 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
             ).format(sql.Identifier(table[0]))
         )
 
-    result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads")
+    result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads", whole=True)
 
     assert not result.success
     assert checks(result)["fct_orders_revenue_equals_order_lines"] is False
@@ -302,7 +303,9 @@ def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:
     ):
         told.extend(
             result.unique_id.split(".")[-1]
-            for result in dbt.build(copy, ["dim_campaigns", "fct_deals"], up_to_position=99)
+            for result in dbt.build(
+                copy, ["dim_campaigns", "fct_deals"], up_to_position=99, extent=dbt.Extent(whole=True)
+            )
         )
 
     assert sorted(told) == ["dim_campaigns", "fct_deals"]
