@@ -99,6 +99,15 @@ begin
         perform set_config('lock_timeout', '300ms', true);
         for attempt in 1 .. 100 loop
             begin
+                -- Views first, in the order in which their readers take the locks.
+                for reader in
+                    select distinct r.ev_class::regclass as view
+                    from pg_depend as d join pg_rewrite as r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
+                    join pg_class as c on c.oid = r.ev_class and c.relkind = 'v'
+                    where d.refclassid = 'pg_class'::regclass and d.refobjid = old_table
+                loop
+                    execute format('lock table %s in access exclusive mode', reader.view);
+                end loop;
                 execute format('lock table %I.%I in access exclusive mode', in_schema, name);
                 exit;
             exception when lock_not_available or deadlock_detected then

@@ -150,6 +150,36 @@ def test_the_simulated_company_equals_the_truth_of_its_simulator(demo: Demo, dem
     assert won == (truth.deals_won,)
     ordered = one(demo_pool, "select sum(order_revenue) from marts.fct_daily_revenue where tenant_id = 'saas'")
     assert ordered == (truth.order_revenue,)
+    planted = truth.counts
+    closed = planted["deal_won"] + planted["deal_lost"]
+    executions = planted["agent_execution_completed"] + planted["agent_execution_failed"]
+    for query, expected in {
+        "select sum(value) from marts.fct_experiment_metrics": (sum(truth.minutes_saved.values()),),
+        "select count(*) filter (where is_given and has_ended) from marts.fct_sessions": (planted["session_ended"],),
+        "select sum(sessions), sum(executions_started) from marts.dim_users": (
+            planted["session_started"],
+            planted["agent_execution_started"],
+        ),
+        "select count(*) filter (where role = 'bot' and sessions > 0) from marts.dim_users": (0,),
+        "select count(*) filter (where is_bot <> (role = 'bot')) from marts.dim_users": (0,),
+        "select sum(executions) from marts.fct_agent_days": (executions,),
+        "select count(*) from marts.fct_deal_stages": (
+            planted["deal_opened"] + planted["deal_stage_changed"] + closed,
+        ),
+        "select sum(deals_won), sum(deals_won + deals_lost) from marts.fct_win_rates": (planted["deal_won"], closed),
+        "select sum(revenue) filter (where attribution_model = 'first') = sum(revenue)"
+        " filter (where attribution_model = 'last') from marts.fct_campaign_attribution": (True,),
+        "select count(created_at), sum(emails_replied) from marts.dim_leads": (
+            planted["lead_created"],
+            planted["email_replied"],
+        ),
+        "select count(*) from marts.dim_companies": (planted["company_created"],),
+        "select sum(emails_sent), sum(emails_clicked) from marts.fct_campaign_days": (
+            planted["email_sent"],
+            planted["email_clicked"],
+        ),
+    }.items():
+        assert one(demo_pool, f"{query} where tenant_id = 'saas'") == expected, query
 
 
 def test_sending_everything_again_changes_nothing(demo: Demo, demo_pool: ConnectionPool) -> None:

@@ -456,14 +456,6 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "outcome": "won", "closed_at": at(4), "won_amount": 90, "lost_reason": None, "last_event_at": at(4),
         },
     ),
-    "deal_stages": (
-        story(
-            (0, "deal_stage_changed", {**DEAL, "stage": "offer"}), (1, "deal_stage_changed", {**DEAL, "stage": "demo"}),
-            (2, "deal_stage_changed", {**DEAL, "stage": "offer"}),
-        ),
-        ("d", "offer"),
-        {"first_reached_at": at(0), "last_reached_at": at(2), "times_reached": 2},
-    ),
 }  # fmt: skip
 
 

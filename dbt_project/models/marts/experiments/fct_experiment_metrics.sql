@@ -10,7 +10,7 @@
 with subjects as (
     select * from {{ ref('stg_experiment_subjects') }} as subjects
     where
-        subjects.exposed_at is not null
+        exposed_at is not null
         and {{ touched('subjects.experiment_id') }}
 ),
 
