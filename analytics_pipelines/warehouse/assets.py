@@ -22,7 +22,6 @@ from dagster import (
     TableSchema,
     multi_asset,
 )
-
 from pydantic import Field
 
 from analytics_pipelines.resources import Platform
@@ -101,9 +100,7 @@ def warehouse(
     days = [date.fromisoformat(day) if day else None for day in (config.first_day, config.last_day)]
     extent, run_id = dbt.Extent(*days, whole=config.whole), context.run.run_id
     position = platform.pin(context)
-    for result in dbt.build(
-        platform.settings, sorted(names), up_to_position=position, extent=extent, run_id=run_id
-    ):
+    for result in dbt.build(platform.settings, sorted(names), up_to_position=position, extent=extent, run_id=run_id):
         if result.unique_id in tests and result.status != "skipped":
             yield check_result(*tests[result.unique_id], result)
         elif result.unique_id in models and result.status == "success":

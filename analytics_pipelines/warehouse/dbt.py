@@ -114,9 +114,10 @@ def build(
     password = environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"]
     failed: list[NodeResult] = []
     untold = set(names)
-    with _only_build(url), _process(
-        build_command(names, _target(settings, environment), whole=extent.whole), environment
-    ) as process:
+    with (
+        _only_build(url),
+        _process(build_command(names, _target(settings, environment), whole=extent.whole), environment) as process,
+    ):
         said: list[str] = []
         for line in process.stdout or ():
             event = parse_line(line, password)
@@ -151,9 +152,7 @@ def build_command(names: Sequence[str], target: Path, *, whole: bool = False) ->
     ]
 
 
-def dbt_environment(
-    url: str, up_to_position: int, extent: Extent = TOUCHED, run_id: str = ""
-) -> dict[str, str]:
+def dbt_environment(url: str, up_to_position: int, extent: Extent = TOUCHED, run_id: str = "") -> dict[str, str]:
     """Return the variables that tell dbt where the warehouse is and up to which position to read.
 
     What dbt's profile has no word for (TLS, session options) goes by libpq's own variables.

@@ -52,7 +52,7 @@
 {%- endmacro %}
 
 
-{# A hash of what makes the table what it is. #}
+{# A hash of what makes the table what it is, in whatever database. #}
 {% macro made_by() -%}
     {%- set columns = [] -%}
     {%- for column in model.columns.values() -%}
@@ -62,7 +62,7 @@
     {%- for name in ['key', 'recompute', 'days_after', 'as_of_day', 'indexes'] -%}
         {%- do declared.append(config.get(name)) -%}
     {%- endfor -%}
-    {{ return(local_md5(model.compiled_code ~ declared)) }}
+    {{ return(local_md5(model.compiled_code | replace('"' ~ this.database ~ '".', '') ~ declared)) }}
 {%- endmacro %}
 
 
