@@ -49,6 +49,7 @@ MAIL = {"lead_id": "l", "campaign_id": "c", "message_id": "m"}
 CAMPAIGN = {"campaign_id": "c"}
 PRODUCT = {"product_id": "p"}
 ORDER = {"order_id": "o"}
+DEAL = {"deal_id": "d", "lead_id": "l"}
 WORKSPACE = {"workspace_id": "w"}
 AGENT = {"agent_id": "a", "workspace_id": "w"}
 REPRESENTATIVE = {"sales_representative_id": "r"}
@@ -362,6 +363,47 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "steps": ["launch", "reserve"], "steps_failed": 1, "steps_compensated": 1, "reason": "no audience",
             "started_at": at(0), "ended_at": at(10),
         },
+    ),
+    "order_contents": (
+        story(
+            (0, "order_placed", {**PLACED, "store_id": "s", "region": "north"}),
+            (1, "order_placed", {**PLACED, "customer_id": "v", **REPRESENTATIVE}),
+        ),
+        ("o",),
+        {
+            "customer_id": "v", "store_id": None, "sales_representative_id": "r", "region": None, "channel": "online",
+            "currency": "EUR", "lines": [{"product_id": "p", "quantity": 2, "revenue": 9.9}],
+        },
+    ),
+    "order_refunds": (
+        story(
+            (0, "order_refunded", {**ORDER, "amount": Decimal("4.95")}),
+            (1, "order_refunded", {**ORDER, "amount": 1}), (DAY, "order_refunded", {**ORDER, "amount": 9}),
+        ),
+        ("o", "2017-06-01"),
+        {"refunds": 2, "refunded_amount": Decimal("5.95")},
+    ),
+    "deal_state": (
+        story(
+            (0, "deal_opened", {**DEAL, "amount": 100, "currency": "EUR", **REPRESENTATIVE}),
+            (1, "deal_stage_changed", {**DEAL, "stage": "offer", "probability": Decimal("0.5")}),
+            (2, "deal_amount_changed", {**DEAL, "amount": 120, "currency": "USD"}),
+            (3, "deal_lost", {**DEAL, "reason": "price"}), (4, "deal_won", {**DEAL, "amount": 90, "currency": "CHF"}),
+        ),
+        ("d",),
+        {
+            "lead_id": "l", "sales_representative_id": "r", "opened_at": at(0), "opened_amount": 100,
+            "expected_amount": 120, "currency": "CHF", "stage": "offer", "probability": Decimal("0.5"),
+            "outcome": "won", "closed_at": at(4), "won_amount": 90, "lost_reason": None, "last_event_at": at(4),
+        },
+    ),
+    "deal_stages": (
+        story(
+            (0, "deal_stage_changed", {**DEAL, "stage": "offer"}), (1, "deal_stage_changed", {**DEAL, "stage": "demo"}),
+            (2, "deal_stage_changed", {**DEAL, "stage": "offer"}),
+        ),
+        ("d", "offer"),
+        {"first_reached_at": at(0), "last_reached_at": at(2), "times_reached": 2},
     ),
 }  # fmt: skip
 
