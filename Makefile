@@ -16,13 +16,14 @@ down: .venv/installed ## Stop everything that `make run` started; the data are k
 	@$(BIN)/pipelines down
 
 test: .venv/installed .venv/browser ## Run all tests against real servers
-	@$(BIN)/pytest --cov
+	@$(BIN)/pytest --cov -n 2
 
 prove: .venv/installed ## Run the race and crash harnesses at full size
 	@PROVE=1 $(BIN)/pytest -m prove -s
 
-lint: .venv/installed ## Check style, types and the order of imports
+lint: .venv/installed ## Check style, types, the order of imports and the style of SQL
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint dbt_project/models --processes 2 --disable-progress-bar
 
 bench: .venv/installed ## Measure, each figure against its baseline in the same run
 	@$(BIN)/python -m benchmarks

@@ -58,7 +58,9 @@ def build(url: str, compiled: Path) -> None:
         for schema, name, kind, file in models_in_order(compiled):
             target = sql.Identifier(schema, name)
             text = file.read_text().replace('"pipelines".', "")  # dbt names the database it was compiled for
-            query = sql.SQL("create {} {} as {}").format(sql.SQL(kind.replace("incremental", "table")), target, sql.SQL(text))
+            query = sql.SQL("create {} {} as {}").format(
+                sql.SQL(kind.replace("incremental", "table")), target, sql.SQL(text)
+            )
             connection.execute(query)
             connection.commit()
 
@@ -96,7 +98,7 @@ def line(tenant: str, event: NewEvent) -> str:
 
 
 def models_in_order(compiled: Path) -> Iterator[tuple[str, str, str, Path]]:
-    """Yield schema, name, kind and compiled file of every dbt model, after what it reads."""
+    """Yield schema, name, kind (table or view) and compiled file of every dbt model, after what it reads."""
     manifest = orjson.loads((PROJECT_FOLDER / "dbt_project" / "target" / "manifest.json").read_bytes())
     models = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] == "model"}
     done: set[str] = set()
@@ -107,4 +109,5 @@ def models_in_order(compiled: Path) -> Iterator[tuple[str, str, str, Path]]:
             ):
                 done.add(name)
                 file = compiled / "analytics_pipelines" / node["original_file_path"]
-                yield node["schema"], node["name"], node["config"]["materialized"], file
+                kind = "view" if node["config"]["materialized"] == "view" else "table"
+                yield node["schema"], node["name"], kind, file

@@ -114,7 +114,7 @@ def _replays(pool: ConnectionPool) -> Iterator[Figure]:
         with pool.connection() as connection:
             count = _number(connection, f"select count(*) from event_log.events where event_type in ({types})")
             ours, baseline = _alternating(
-                lambda c=connection, f=fold: c.execute(f"create temporary table folded on commit drop as {f}", _all()),
+                lambda c=connection, f=fold: _from_zero(c, f),
                 lambda c=connection, b=bare: c.execute(f"create temporary table folded on commit drop as {b}"),
                 connection,
             )
@@ -123,6 +123,12 @@ def _replays(pool: ConnectionPool) -> Iterator[Figure]:
         what = f"replay of {model.name}, {count:,} events"
         value = f"{count / ours:,.0f} events/s"
         yield Figure(what, value, f"bare count by key {count / baseline:,.0f}", ours / baseline, limit, kept)
+
+
+def _from_zero(connection: Connection, fold: str) -> None:
+    projector.use_maintenance_memory(connection)
+    query = f"create temporary table folded on commit drop as {fold}"
+    connection.execute(query, _all())  # pyright: ignore[reportArgumentType, reportCallIssue] - our own text
 
 
 def _one_pass(pool: ConnectionPool) -> Figure:

@@ -1,4 +1,4 @@
-"""What the warehouse costs: all of it made anew against the same SQL run bare, and brought up to date after late events."""
+"""What the warehouse costs: made anew, against the same SQL run bare, and brought up to date after late events."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import psycopg
 
 from analytics_pipelines import connections, progress
 from analytics_pipelines.event_log import EventStore, NewEvent
@@ -144,8 +142,8 @@ def _bare(settings: Settings, compiled: Path, position: int) -> None:
         for built in ("intermediate", "marts"):
             text = text.replace(f'"pipelines"."{built}".', "bare.")
         if schema != "staging":  # views are made in no time, and those that are there are read
-            statements.append(f"create {kind.replace('incremental', 'table')} bare.{name} as {text};")
-            statements.append(f"analyze bare.{name};" if kind == "incremental" else "")
+            statements.append(f"create {kind} bare.{name} as {text};")
+            statements.append(f"analyze bare.{name};" if kind == "table" else "")
     script = settings.home / "bare.sql"
     script.write_text("\n".join(statements), encoding="utf-8")
     psql = Path(_binaries()) / "psql"
@@ -181,7 +179,7 @@ def _append(pool: ConnectionPool) -> None:
         products = connection.execute(
             "select product_id from marts.dim_products where tenant_id = %s order by product_id limit 5000", [TENANT]
         ).fetchall()
-    chance = random.Random(1)  # noqa: S311 - reproducible
+    chance = random.Random(1)
     newest = max(order[2] for order in orders)
     EventStore(pool).append_batch(TENANT, _events(chance, orders, [one for (one,) in products], newest))
 

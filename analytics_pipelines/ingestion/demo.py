@@ -20,7 +20,7 @@ SIMULATED_EVENTS = 100_000
 SIMULATED_SEED = 1
 # Change these when the events of a tenant change: a database that has the old ones then reads the source again.
 GROCER_VERSION = 1
-SAAS_VERSION = 1
+SAAS_VERSION = 2
 
 
 def ingest_grocer(pool: ConnectionPool) -> BatchResult:

@@ -31,7 +31,6 @@ create table progress.touched (
     position bigint not null,
     primary key (model, kind, tenant_id, key)
 );
-create index touched_since on progress.touched (model, kind, change);
 comment on table progress.touched is 'One row per relation, kind of key, tenant and key: by which of its changes the rows of this key were last changed. A reader that has read up to a change reads the rows past it. What all readers have read is removed';
 comment on column progress.touched.model is 'The relation, as schema.name. Of event_log.events the kind is an event type and the key the UTC day of such events';
 comment on column progress.touched.kind is 'The column, or event type, that the key is of';

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ALL_TENANTS = "*"
 
-# One pass over the new events for both: the watermarks, and the days that they touch. Before the first pin nobody has read
-# the log, so that there is nothing to tell of single days.
+# One pass over the new events for both: the watermarks, and the days that they touch. Before the first pin nobody has
+# read the log, so that there is nothing to tell of single days.
 _NOTE_NEW_EVENTS = """
     with added as materialized (
         select tenant_id, event_type, (occurred_at at time zone 'UTC')::date as day, max(occurred_at) as newest

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.read_models.columns import Derived
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.settings import PROJECT_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from analytics_pipelines.read_models.declaration import ReadModel
 
@@ -47,14 +48,16 @@ def _model(model: ReadModel) -> Iterator[str]:
     yield from (f"| **{name}** | text | {_cell(meaning)} | key |" for name, meaning in model.key.items())
     sources = {column.name: column.events for column in model.folded}
     for column in model.columns:
-        events = "" if isinstance(column, Derived) else ", ".join(_event(event) for event in sources[column.name])
+        events = "" if isinstance(column, Derived) else _events(sources[column.name])
         kind = _SHORT.get(column.type, column.type)
         yield f"| {column.name} | {kind} | {_cell(column.description)} | {events} |"
     yield ""
 
 
-def _event(event: str) -> str:
-    return f"[{event}](events.md#{event})"
+def _events(events: Sequence[str]) -> str:
+    if set(events) == {event for event, _ in SCHEMAS}:
+        return "[every type](events.md)"
+    return ", ".join(f"[{event}](events.md#{event})" for event in events)
 
 
 def _cell(text: str) -> str:

@@ -194,6 +194,7 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
     Unlike an insert, CREATE TABLE AS folds in parallel.
     """
     arguments = {"after": 0, "up_to": up_to}
+    use_maintenance_memory(connection)
     connection.execute(_sql(f"drop table if exists {version.table}, {version.days} cascade"))
     query = version.fold_at_once
     if version.by_day:
@@ -207,6 +208,17 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
     progress.read_checkpoint(connection, version.table)
     progress.write_checkpoint(connection, version.table, up_to)
     return rows
+
+
+def use_maintenance_memory(connection: Connection) -> None:
+    """Let a fold from zero sort in as much memory as the server gives to maintenance, until the transaction ends.
+
+    Sorts that went to disk made 3 million events of orders take 1.4 times as long.
+    """
+    connection.execute("""
+        select set_config('work_mem', maintenance, true) from current_setting('maintenance_work_mem') as maintenance
+        where pg_size_bytes(maintenance) > pg_size_bytes(current_setting('work_mem'))
+    """)
 
 
 def publish(connection: Connection, model: ReadModel) -> None:

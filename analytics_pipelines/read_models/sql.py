@@ -294,13 +294,14 @@ def _changed(versions: Iterable[Version]) -> str:
 
 def _noted(versions: Iterable[Version]) -> str:
     """Return the insert of the touched keys, each key column for itself."""
-    kinds = [
-        f"select{' distinct' if len(version.key) > 2 else ''} {literal(version.public)} as model, "
+    keys_ = [
+        f"select{' distinct' if kinds[1:] else ''} {literal(version.public)} as model, "
         f"{literal(kind)} as kind, tenant_id, {kind}::text as key from {version.name}_touched"
         for version in versions
-        for kind in version.key[1:]
+        for kinds in [version.key[1:]]
+        for kind in kinds
     ]
-    every = "\nunion all\n".join(kinds)
+    every = "\nunion all\n".join(keys_)
     return f"""insert into progress.touched (model, kind, tenant_id, key, change, position)
 select model, kind, tenant_id, key, change, %(up_to)s from ({every}) as keys join changed using (model)
 on conflict (model, kind, tenant_id, key) do update set change = excluded.change, position = excluded.position"""

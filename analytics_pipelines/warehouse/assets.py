@@ -1,8 +1,8 @@
-"""The dbt models as assets and the dbt tests as their checks.
+"""The dbt models as assets and the dbt tests as their checks; beside them the marts that SQL cannot make.
 
 Defines one asset function for all models: dbt's start-up costs seconds, so a run calls it once, however many models are
-selected. Everything shown comes from the dbt project; what a model means is said there. The reports on it are no part
-of a build.
+selected. Everything shown of them comes from the dbt project; what a model means is said there. The reports on it are
+no part of a build.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,7 @@ from dagster import (
 from pydantic import Field
 
 from analytics_pipelines.resources import Platform
+from analytics_pipelines.warehouse import lifetime_value
 from analytics_pipelines.warehouse.manifest import DataTest, Model, load_models
 
 if TYPE_CHECKING:
@@ -120,6 +121,31 @@ def materialized(
         return build.accounted_result(seconds=seconds)
 
 
+@multi_asset(
+    specs=[
+        AssetSpec(
+            key=["marts", name],
+            deps=[["marts", "fct_orders"]],
+            group_name="marts",
+            kinds={"python", "postgres"},
+            owners=["team:analytics"],
+            tags={"bi": "", "customers": ""},
+            code_version=lifetime_value.VERSION,
+            description=description,
+        )
+        for name, description in lifetime_value.TABLES.items()
+    ]
+)
+def lifetime_values(context: AssetExecutionContext, platform: Platform) -> Iterator[MaterializeResult[Any]]:
+    """Fit how customers buy, per tenant and currency, and predict what each will bring."""
+    with platform.build_together(context, context.selected_asset_keys) as builds:
+        connection = next(iter(builds.values())).connection
+        found = lifetime_value.outlooks(connection)
+        lifetime_value.replace(connection, found)
+        results = [build.result(models=MetadataValue.json(lifetime_value.summary(found))) for build in builds.values()]
+    yield from results
+
+
 @asset(
     key=["reports", "database"],
     group_name="reports",
@@ -159,4 +185,4 @@ def dbt_docs(platform: Platform) -> MaterializeResult[Any]:
     return MaterializeResult(metadata={"path": MetadataValue.path(path), "open": MetadataValue.url(path.as_uri())})
 
 
-ASSETS = [warehouse, database_report, dbt_docs]
+ASSETS = [warehouse, lifetime_values, database_report, dbt_docs]

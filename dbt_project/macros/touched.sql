@@ -14,9 +14,10 @@
    the events; in a join, give it an alias.
 
    relation: the staging view, which shows `tenant_id` and the moment as plain columns of the log.
-   moment: its column of the moment. #}
-{% macro events_of_days(relation, moment='occurred_at') -%}
-    {{ relation }} /* events of days: {{ moment }} */
+   moment: its column of the moment.
+   days_around: also the events of so many days before and after each of these days. #}
+{% macro events_of_days(relation, moment='occurred_at', days_around=0) -%}
+    {{ relation }} /* events of days: {{ moment }}, {{ days_around }} */
 {%- endmacro %}
 
 
@@ -27,13 +28,21 @@
     {%- set events -%}
         (
             select events.*
-            from touched as days
+            from (
+                select distinct
+                    touched.tenant_id,
+                    touched.{{ day }} + around.number as {{ day }}
+                from touched
+                cross join generate_series(-\3, \3) as around (number)
+            ) as days
             cross join lateral (
                 select * from \1 as events
                 where
                     events.tenant_id = days.tenant_id
                     and events.\2 >= days.{{ day }}::timestamp at time zone 'UTC'
                     and events.\2 < (days.{{ day }} + 1)::timestamp at time zone 'UTC'
+                    {# For many days at once: two ranges cannot be hashed. -#}
+                    and {{ utc_date('events.\\2') }} = days.{{ day }}
             ) as events
         )
     {%- endset -%}
@@ -47,7 +56,7 @@
     {%- if day == 'tenant_id' -%}
         {%- set keys = '\\1 in (select touched.tenant_id from touched)' -%}
     {%- endif -%}
-    {%- set sql = modules.re.sub('(\\S+) /\* events of days: (\\S+) \*/', events, sql) -%}
+    {%- set sql = modules.re.sub('(\\S+) /\* events of days: (\\S+), (\\d+) \*/', events, sql) -%}
     {%- set sql = modules.re.sub('true /\* touched: (\\S+), (\\S+), 0 \*/', keys, sql) -%}
     {{ modules.re.sub('true /\* touched: (\\S+), (\\S+), (\\d+) \*/', window, sql) }}
 {%- endmacro %}

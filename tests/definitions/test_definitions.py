@@ -44,8 +44,8 @@ def test_an_asset_is_named_like_its_table(specs: dict[AssetKey, AssetSpec]) -> N
     first = {key.path[0] for key in specs}
     assert all(len(key.path) == 2 for key in specs)
     assert first == {
-        "sources", "event_log", "read_models", "staging", "marts", "graph", "forecasts", "features", "online", "sagas",
-        "vault", "reports",
+        "sources", "event_log", "read_models", "staging", "intermediate", "marts", "graph", "forecasts", "features",
+        "online", "sagas", "vault", "reports",
     }  # fmt: skip
 
 

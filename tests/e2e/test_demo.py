@@ -72,10 +72,51 @@ def test_order_lines_and_revenue_equal_the_source_files(demo: Demo, demo_pool: C
 
 
 def test_revenue_is_the_same_wherever_it_is_added_up(demo: Demo, demo_pool: ConnectionPool) -> None:
-    """Lines, orders, days, customers and the series to forecast tell one revenue."""
+    """Lines, orders, hours, days, periods, customers, cohorts, products, categories and stores tell one revenue."""
     total = Decimal("4596039.58")
-    for table in ("fct_order_lines", "fct_orders", "fct_daily_revenue", "dim_customers", "dim_products"):
-        assert one(demo_pool, f"select sum(revenue) from marts.{table} where tenant_id = 'grocer'") == (total,)
+    for table in (
+        "fct_order_lines",
+        "fct_orders",
+        "fct_order_days",
+        "fct_hourly_revenue",
+        "fct_daily_revenue",
+        "dim_customers",
+        "fct_customer_cohorts",
+        "dim_products",
+        "fct_category_performance",
+        "dim_stores",
+    ):
+        assert one(demo_pool, f"select sum(revenue) from marts.{table} where tenant_id = 'grocer'") == (total,), table
+    periods = "select grain, sum(revenue) from marts.fct_revenue_periods where tenant_id = 'grocer' group by grain"
+    with demo_pool.connection() as connection:
+        assert {row[1] for row in connection.execute(periods).fetchall()} == {total}
+
+
+def test_households_and_categories_equal_the_source_files(demo: Demo, demo_pool: ConnectionPool) -> None:
+    """Baskets and revenue of each household, and the revenue of each category by month, are those of pandas."""
+    folder = grocer.data_folder()
+    columns = ["household_id", "basket_id", "product_id", "sales_value", "transaction_timestamp"]
+    source = pd.read_parquet(folder / "transactions.parquet", columns=columns)
+    source["cents"] = (source["sales_value"] * 100).round().astype("int64")
+    source["month"] = source["transaction_timestamp"].dt.strftime("%Y-%m-01")
+    products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "department", "product_category"])
+    named = source.merge(products, on="product_id", how="left")
+    named = named.fillna({"department": "unknown", "product_category": "unknown"})
+    households = source.groupby("household_id").agg(orders=("basket_id", "nunique"), cents=("cents", "sum"))
+    categories = named.groupby(["month", "department", "product_category"])["cents"].sum()
+    with demo_pool.connection() as connection:
+        found = connection.execute(
+            "select customer_id::integer, orders, (revenue * 100)::bigint from marts.dim_customers "
+            "where tenant_id = 'grocer'"
+        ).fetchall()
+        sold = connection.execute(
+            "select month_on::text, department, category, (revenue * 100)::bigint "
+            "from marts.fct_category_performance where tenant_id = 'grocer'"
+        ).fetchall()
+    assert {row[0]: row[1:] for row in found} == dict(
+        zip(households.index, households.itertuples(index=False, name=None), strict=True)
+    )
+    assert {row[:3]: row[3] for row in sold} == categories.to_dict()
 
 
 def test_campaigns_of_the_grocer_equal_the_source_files(demo: Demo, demo_pool: ConnectionPool) -> None:

@@ -58,13 +58,13 @@ def used_home(_one_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def closed_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def closed_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give a state folder in a folder that no other user may enter, as /root is."""
-    tmp_path.chmod(0o700)
-    home = tmp_path / "state"
-    with _served_from(home):
-        monkeypatch.setenv("PIPELINES_HOME", str(home))
-        yield home
+    with tempfile.TemporaryDirectory(prefix="pipelines-closed-") as folder:
+        home = Path(folder) / "state"
+        with _served_from(home):
+            monkeypatch.setenv("PIPELINES_HOME", str(home))
+            yield home
 
 
 @contextlib.contextmanager

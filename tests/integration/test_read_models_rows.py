@@ -50,6 +50,7 @@ CAMPAIGN = {"campaign_id": "c"}
 PRODUCT = {"product_id": "p"}
 ORDER = {"order_id": "o"}
 WORKSPACE = {"workspace_id": "w"}
+DEAL = {"deal_id": "d", "lead_id": "l"}
 AGENT = {"agent_id": "a", "workspace_id": "w"}
 REPRESENTATIVE = {"sales_representative_id": "r"}
 SAGA = {"saga_id": "s", "saga": "launch"}
@@ -214,6 +215,60 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "last_event_at": at(2 * DAY),
         },
     ),
+    "product_changes": (
+        story(
+            (0, "product_added", {**PRODUCT, "name": "Tea", "department": "drinks"}),
+            (5, "price_changed", {**PRODUCT, "price": Decimal("4.00"), "currency": "EUR"}),
+            (5, "stock_received", {**PRODUCT, "quantity": 10, "cost_price": Decimal("2.10"), "currency": "USD"}),
+            (5, "stock_received", {**PRODUCT, "quantity": 10}),
+            (6, "cost_price_changed", {**PRODUCT, "cost_price": 3, "currency": "EUR"}),
+        ),
+        ("p", "2017-06-01T12:05:00.000000Z"),
+        {
+            "changed_at": at(5), "name": None, "price": 4, "price_currency": "EUR", "cost_price": Decimal("2.10"),
+            "cost_currency": "USD", "added_at": None,
+        },
+    ),
+    "customer_changes": (
+        story(
+            (0, "customer_registered", {"customer_id": "u", "age_band": "35-44", "region": "north"}),
+            (5, "customer_updated", {"customer_id": "u", "age_band": "45-54"}),
+            (5, "customer_updated", {"customer_id": "u", "children": "2"}),
+            (5, "sales_representative_assigned", {"customer_id": "u", "sales_representative_id": "r"}),
+        ),
+        ("u", "2017-06-01T12:05:00.000000Z"),
+        {
+            "changed_at": at(5), "age_band": "45-54", "children": "2", "region": None, "sales_representative_id": "r",
+        },
+    ),
+    "sales_rep_changes": (
+        story(
+            (0, "sales_representative_registered", {**REPRESENTATIVE, "region": "north",
+                                                    "commission_rate": Decimal("0.1")}),
+            (5, "commission_rate_changed", {**REPRESENTATIVE, "commission_rate": Decimal("0.2")}),
+            (5, "commission_rate_changed", {**REPRESENTATIVE, "commission_rate": Decimal("0.3")}),
+        ),
+        ("r", "2017-06-01T12:05:00.000000Z"),
+        {"changed_at": at(5), "region": None, "commission_rate": Decimal("0.3")},
+    ),
+    "store_profile": (
+        story(
+            (0, "store_opened", {"store_id": "s", "name": "Old", "region": "north"}),
+            (1, "store_closed", {"store_id": "s"}),
+            (2, "store_opened", {"store_id": "s", "name": "New", "region": "south"}),
+        ),
+        ("s",),
+        {
+            "name": "New", "region": "south", "opened_at": at(0), "last_opened_at": at(2), "last_closed_at": at(1),
+        },
+    ),
+    "event_days": (
+        story(
+            (0, "order_placed", PLACED), (1, "order_paid", {**ORDER, "amount": 1}), (DAY, "order_shipped", ORDER),
+        ),
+        ("2017-06-01",),
+        {"events": 2},
+    ),
     "workspace_summary": (
         story(
             (0, "workspace_created", {**WORKSPACE, **LEAD, "plan": "free"}),
@@ -257,10 +312,68 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
         {
             "name": "Scout", "model": "small", "workspace_id": "w", "executions_started": 3, "executions": 10,
             "executions_completed": 9, "executions_failed": 1, "success_rate": Decimal("0.9"),
-            "duration_histogram": [0, 9, 0, 1, *[0] * 10], "median_ms": 200, "p90_ms": 200, "p99_ms": 1000,
+            "duration_histogram": [0, 9, 0, 1, *[0] * 10], "median_ms": 200, "p90_ms": 200, "p95_ms": 1000,
+            "p99_ms": 1000,
             "shortest_ms": 150, "longest_ms": 650, "duration_ms": 2000, "average_ms": 200, "credits": 5,
             "credits_per_execution": Decimal("0.5"), "users": 2, "frequent_errors": ["timeout"],
             "last_event_at": at(11),
+        },
+    ),
+    "company_profile": (
+        story(
+            (0, "company_updated", {"company_id": "c", "region": "north"}),
+            (1, "company_created", {"company_id": "c", "company": "Acme", "industry": "Retail",
+                                    "domain": "acme.example"}),
+            (2, "lead_created", {**LEAD, "company_id": "c", "company": "Acme Ltd", "industry": "Retail",
+                                 "company_size": 9, "lead_source": "event", "email": "l@acme.example"}),
+            (3, "company_updated", {"company_id": "c", "company_size": 12}),
+        ),
+        ("c",),
+        {
+            "company": "Acme Ltd", "industry": "Retail", "company_size": 12, "domain": "acme.example",
+            "region": "north", "created_at": at(1), "leads_created": 1, "last_event_at": at(3),
+        },
+    ),
+    "deal_stages": (
+        story(
+            (0, "deal_opened", {**DEAL, "sales_representative_id": "r", "amount": 1, "currency": "EUR"}),
+            (1, "deal_stage_changed", {**DEAL, "stage": "proposal", "probability": 0.3}),
+            (2, "deal_stage_changed", {**DEAL, "stage": "negotiation"}),
+            (3, "deal_stage_changed", {**DEAL, "stage": "proposal", "probability": 0.4}),
+            (4, "deal_lost", {**DEAL, "reason": "price"}),
+        ),
+        ("d", "proposal"),
+        {
+            "entered_at": at(1), "last_entered_at": at(3), "entries": 2, "probability": Decimal("0.4"),
+            "last_event_at": at(3),
+        },
+    ),
+    "experiment_conversions": (
+        story(
+            (0, "experiment_converted", {**EXPERIMENT, "metric": "order", "value": 3}),
+            (1, "experiment_converted", {**EXPERIMENT, "metric": "order"}),
+            (1, "experiment_converted", EXPERIMENT),
+        ),
+        ("e", "w", "order"),
+        {
+            "conversions": 2, "conversion_value": 3, "first_at": at(0), "last_event_at": at(1),
+            "moments": [[at(0).timestamp(), 3], [at(1).timestamp(), None]],
+        },
+    ),
+    "user_activity": (
+        story(
+            (0, "user_invited", {"user_id": "u", "workspace_id": "w"}),
+            (1, "user_registered", {"user_id": "u", "workspace_id": "w", "role": "member", "is_bot": True}),
+            (2, "session_started", {"session_id": "s", "user_id": "u", "workspace_id": "w"}),
+            (3, "agent_execution_started", {"execution_id": "x", **AGENT, "user_id": "u"}),
+            (4, "session_ended", {"session_id": "s", "user_id": "u", "workspace_id": "w", "duration_ms": 120_000}),
+            (5, "user_deactivated", {"user_id": "u", "workspace_id": "w"}),
+        ),
+        ("u",),
+        {
+            "workspace_id": "w", "role": "member", "is_declared_bot": True, "invited_at": at(0),
+            "registered_at": at(1), "onboarded_at": None, "deactivated_at": at(5), "sessions": 1,
+            "session_seconds": 120, "executions_started": 1, "last_active_at": at(4), "last_event_at": at(5),
         },
     ),
     "relationship_edges": (

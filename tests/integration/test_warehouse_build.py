@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
 import psutil
 import psycopg
 import pytest
@@ -28,6 +29,7 @@ from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import dbt
 from analytics_pipelines.warehouse.assets import MODELS, database_report, dbt_docs, warehouse
 from analytics_pipelines.warehouse.manifest import DBT, PROJECT
+from tests.integration.warehouse_app_events import APP_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -86,6 +88,7 @@ EVENTS = [
     event(13, "experiment_exposed", "lead-l", 1, experiment_id="x", subject_id="l", variant="red"),
     event(14, "experiment_converted", "lead-l", 2, experiment_id="x", subject_id="l"),
     event(15, "introduction_made", "lead-l", 1, introducer_id="l", introduced_id="m"),
+    *APP_EVENTS,
 ]
 
 
@@ -126,8 +129,8 @@ def fill(settings: Settings, events: Sequence[NewEvent], run_id: str = "fill") -
             projector.advance(connection, READ_MODELS.values(), up_to)
 
 
-def run(instance: DagsterInstance, settings: Settings, *names: str) -> ExecuteInProcessResult:
-    """Materialize the warehouse, or only the models of these names, as Dagster does."""
+def run(instance: DagsterInstance, settings: Settings, *names: str, **config: Any) -> ExecuteInProcessResult:
+    """Materialize the warehouse, or only the models of these names, as Dagster does; `config` as in the launchpad."""
     with pytest.MonkeyPatch.context() as patch:
         assert settings.database_url is not None
         patch.setenv("PIPELINES_HOME", str(settings.home))
@@ -137,6 +140,7 @@ def run(instance: DagsterInstance, settings: Settings, *names: str) -> ExecuteIn
             [warehouse],
             resources={"platform": Platform()},
             selection=selection,
+            run_config={"ops": {"warehouse": {"config": config}}},
             instance=instance,
             raise_on_error=False,
         )
@@ -264,7 +268,8 @@ def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout
-    assert " PASS=4 " in done.stdout
+    rules = orjson.loads((PROJECT / "target" / "manifest.json").read_bytes())["unit_tests"]
+    assert f" {len(rules)} unit tests " in done.stdout
 
 
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
@@ -282,12 +287,12 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
             ).format(sql.Identifier(table[0]))
         )
 
-    result = run(instance, copy, "fct_orders", "dim_customers", "dim_campaigns")
+    result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads", whole=True)
 
     assert not result.success
     assert checks(result)["fct_orders_revenue_equals_order_lines"] is False
     assert checks(result)["fct_orders_key_is_unique"] is True
-    assert materialized(result) == {"fct_orders", "dim_campaigns"}
+    assert materialized(result) == {"fct_orders", "dim_leads"}
 
 
 def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:
@@ -301,7 +306,9 @@ def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:
     ):
         told.extend(
             result.unique_id.split(".")[-1]
-            for result in dbt.build(copy, ["dim_campaigns", "fct_deals"], up_to_position=99)
+            for result in dbt.build(
+                copy, ["dim_campaigns", "fct_deals"], up_to_position=99, extent=dbt.Extent(whole=True)
+            )
         )
 
     assert sorted(told) == ["dim_campaigns", "fct_deals"]

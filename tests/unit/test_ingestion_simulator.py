@@ -14,12 +14,13 @@ import pytest
 
 from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.ingestion.simulator import Truth, simulate, truth
+from analytics_pipelines.ingestion.simulator.rows import EVENT_TYPES
 from analytics_pipelines.ingestion.simulator.world import (
     CLICKED_BY_SOURCE,
-    EVENT_TYPES,
     INDUSTRIES,
     LEAD_SOURCES,
     OPENED_BY_INDUSTRY,
+    PACK_CREDITS,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +90,16 @@ def test_truth_counts_what_arrives(arrivals: list[NewEvent], distinct: list[NewE
     assert known.late == late
 
 
+def test_truth_knows_the_stock(distinct: list[NewEvent], known: Truth) -> None:
+    """What came in, less what orders set aside, more what cancelled ones gave back, is the stock of the truth."""
+    stock = Counter[str]()
+    for event_type, sign in (("stock_received", 1), ("stock_reserved", -1), ("stock_released", 1)):
+        for moved in _of(distinct, event_type):
+            stock[moved["product_id"]] += sign * moved["quantity"]
+    assert tuple(stock[f"credits-{credits_}"] for credits_ in PACK_CREDITS) == known.stock
+    assert min(known.stock) > 0
+
+
 def test_truth_knows_the_money(distinct: list[NewEvent], known: Truth) -> None:
     """Deals won, orders not cancelled and refunds add up to the truth, to the cent."""
     cancelled = {order["order_id"] for order in _of(distinct, "order_cancelled")}
@@ -134,19 +145,33 @@ def test_repeats_are_identical(arrivals: list[NewEvent], known: Truth) -> None:
 def test_nothing_is_mentioned_before_it_exists(distinct: list[NewEvent]) -> None:
     """In event-time order, everything that an event refers to has come into being, and only once."""
     created_by = {
+        "sales_representative_registered": ("sales_representative_id",),
         "product_added": ("product_id",),
         "campaign_launched": ("campaign_id",),
+        "company_created": ("company_id",),
         "lead_created": ("lead_id",),
         "workspace_created": ("workspace_id",),
+        "user_registered": ("user_id",),
+        "agent_created": ("agent_id",),
+        "session_started": ("session_id",),
+        "message_exchanged": ("message_id",),
+        "meeting_scheduled": ("meeting_id",),
         "customer_registered": ("customer_id",),
         "email_sent": ("message_id",),
         "deal_opened": ("deal_id",),
         "order_placed": ("order_id",),
         "campaign_launch_requested": ("campaign_id",),
     }
-    same_as = {"introducer_id": "lead_id", "introduced_id": "lead_id", "subject_id": "workspace_id"}
+    leads = ("introducer_id", "introduced_id", "sender_id", "recipient_id", "manager_id")
+    same_as = {**dict.fromkeys(leads, "lead_id"), "subject_id": "workspace_id"}
     checked = {
+        "sales_representative_id",
+        "company_id",
         "lead_id",
+        "user_id",
+        "agent_id",
+        "session_id",
+        "meeting_id",
         "campaign_id",
         "workspace_id",
         "customer_id",
@@ -216,7 +241,12 @@ def test_experiment_is_told_by_events(distinct: list[NewEvent], known: Truth) ->
     """Exposures and conversions by variant, counted from events, equal the truth."""
     variants = {exposed["subject_id"]: exposed["variant"] for exposed in _of(distinct, "experiment_exposed")}
     assert Counter(variants.values()) == known.exposed
-    assert Counter(variants[one["subject_id"]] for one in _of(distinct, "experiment_converted")) == known.converted
+    conversions = _of(distinct, "experiment_converted")
+    assert Counter(variants[one["subject_id"]] for one in conversions) == known.converted
+    saved: Counter[str] = Counter()
+    for conversion in conversions:
+        saved[variants[conversion["subject_id"]]] += conversion["value"]
+    assert saved == known.minutes_saved
 
 
 def test_funnels_differ_as_planted(distinct: list[NewEvent]) -> None:

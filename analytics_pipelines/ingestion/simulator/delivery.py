@@ -14,18 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analytics_pipelines.ingestion.simulator.payloads import events_of
-from analytics_pipelines.ingestion.simulator.world import (
-    CONVERTED_BY_VARIANT,
-    DAY,
-    EVENT,
-    EVENT_TYPES,
-    HOUR,
-    PACK_CENTS,
-    SECOND,
-    START,
-    VARIANTS,
-    World,
-)
+from analytics_pipelines.ingestion.simulator.rows import DAY, EVENT, EVENT_TYPES, HOUR, SECOND, START
+from analytics_pipelines.ingestion.simulator.world import CONVERTED_BY_VARIANT, PACK_CENTS, VARIANTS, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,13 +23,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from analytics_pipelines.event_log.event import NewEvent
-    from analytics_pipelines.ingestion.simulator.world import Rows
+    from analytics_pipelines.ingestion.simulator.rows import Rows
 
 ARRIVES_WITHIN = 60 * SECOND
 LATE_SHARE = 0.02
 LATE_MEAN, LATE_MOST = 10 * DAY, 90 * DAY
 REPEATED_SHARE = 0.01
 REPEATED_AFTER, REPEATED_MOST = 6 * HOUR, 7 * DAY
+# What changes the stock, which way, and the column that tells the pack.
+_STOCK = (("stock_received", 1, "subject"), ("stock_reserved", -1, "other"), ("stock_released", 1, "other"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +49,8 @@ class Truth:
         deals_won: the amount of all deals won, USD.
         order_revenue: the revenue of all orders that were not cancelled, USD; refunds are not taken off.
         refunded: the amount of all refunds, USD.
+        minutes_saved: the value of all conversions, by variant of the experiment, each cut to hundredths.
+        stock: units of each pack that are left, in the order of the packs.
     """
 
     events: int
@@ -69,6 +63,8 @@ class Truth:
     deals_won: Decimal
     order_revenue: Decimal
     refunded: Decimal
+    minutes_saved: Mapping[str, Decimal]
+    stock: tuple[int, ...]
 
 
 def simulate(events: int, seed: int) -> Iterator[NewEvent]:
@@ -89,6 +85,7 @@ def truth(events: int, seed: int) -> Truth:
     counts: Counter[str] = Counter()
     cents: Counter[str] = Counter()
     exposed, converted = np.zeros(len(VARIANTS), np.int64), np.zeros(len(VARIANTS), np.int64)
+    saved, stock = np.zeros(len(VARIANTS), np.int64), np.zeros(len(PACK_CENTS), np.int64)
     repeated = late = newest = 0
     for arrived in _arrivals(world, events):
         newest_yet = np.maximum.accumulate(np.append(newest, arrived["at"]))
@@ -104,6 +101,10 @@ def truth(events: int, seed: int) -> Truth:
             cents[event_type] += int((np.array(PACK_CENTS)[rows["other"]] * rows["value"]).sum())
         exposed += _by_variant(world, rows_by_type["experiment_exposed"])
         converted += _by_variant(world, rows_by_type["experiment_converted"])
+        rows = rows_by_type["experiment_converted"]
+        np.add.at(saved, world.workspace_variant[rows["subject"]], rows["value"] * 100 // 60)
+        for event_type, sign, pack in _STOCK:
+            np.add.at(stock, rows_by_type[event_type][pack], sign * rows_by_type[event_type]["value"])
     return Truth(
         events=counts.total() + repeated,
         counts=dict(counts),
@@ -115,6 +116,8 @@ def truth(events: int, seed: int) -> Truth:
         deals_won=Decimal(cents["deal_won"]) / 100,
         order_revenue=Decimal(cents["order_placed"] - cents["order_cancelled"]) / 100,
         refunded=Decimal(cents["order_refunded"]) / 100,
+        minutes_saved={name: Decimal(cut) / 100 for name, cut in zip(VARIANTS, saved.tolist(), strict=True)},
+        stock=tuple(stock.tolist()),
     )
 
 

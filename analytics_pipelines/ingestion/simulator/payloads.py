@@ -1,21 +1,21 @@
 """The text of simulated events: ids, streams and payloads of each event type.
 
-Defines `events_of`, which turns rows of numbers into events. Add a function here for each event type that `world` knows
-of. Each says "simulated" where a person would read it. Written as JSON text at once: this is where the time goes.
+Defines `events_of`, which turns rows of numbers into events. Add a function here for each event type that `world`
+makes; those of `everyday` are in `everyday_payloads`. Each says "simulated" where a person would read it. Written as
+JSON text at once: this is where the time goes.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from analytics_pipelines.event_log.event import NewEvent
+from analytics_pipelines.ingestion.simulator.everyday_payloads import CURRENCY, EVERYDAY, hundredths, product_id_of
+from analytics_pipelines.ingestion.simulator.rows import DAYS, EVENT_TYPES, FIRST_DAY
 from analytics_pipelines.ingestion.simulator.world import (
     CAMPAIGN_EVERY_DAYS,
     CAMPAIGN_LASTS_DAYS,
-    DAYS,
-    EVENT_TYPES,
-    FIRST_DAY,
     INDUSTRIES,
     LEAD_SOURCES,
     PACK_CENTS,
@@ -24,18 +24,13 @@ from analytics_pipelines.ingestion.simulator.world import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from analytics_pipelines.ingestion.simulator.everyday_payloads import Describe, Text
+    from analytics_pipelines.ingestion.simulator.rows import Rows
+    from analytics_pipelines.ingestion.simulator.world import World
 
-    from analytics_pipelines.ingestion.simulator.world import Rows, World
-
-    _Text: TypeAlias = tuple[str, str, str]
-    """The event id, the stream id and the payload."""
-    Describe: TypeAlias = Callable[[World, int, int, int, int], _Text]
-    """Says it of a number, a subject, the other party and a value, as `world.EVENT` has them."""
 
 SOURCE = "simulator"
-CURRENCY = "USD"
-EXPERIMENT = "onboarding-checklist"
+EXPERIMENT, METRIC = "onboarding-checklist", "minutes saved"
 PLANS = ("free", "team", "business")
 REASONS_LOST = ("price", "timing", "competitor", "no decision")
 ERRORS = ("timeout", "tool failed", "no answer", "refused")
@@ -56,28 +51,19 @@ def events_of(world: World, rows: Rows) -> list[NewEvent]:
     return events
 
 
-def _hundredths(value: int) -> str:
-    """Return a decimal text: cents as dollars."""
-    return f"{value // 100}.{value % 100:02d}"
-
-
-def _product_added(_world: World, pack: int, *_: int) -> _Text:
-    product_id = _product_id(pack)
+def _product_added(_world: World, pack: int, *_: int) -> Text:
+    product_id = product_id_of(pack)
     return (
         f"product-{product_id}",
         f"product-{product_id}",
         (
             f'{{"product_id":"{product_id}","name":"{PACK_CREDITS[pack]} credits (simulated)","department":"Credits",'
-            f'"category":"Credit packs","list_price":{_hundredths(PACK_CENTS[pack])}}}'
+            f'"category":"Credit packs","list_price":{hundredths(PACK_CENTS[pack])}}}'
         ),
     )
 
 
-def _product_id(pack: int) -> str:
-    return f"credits-{PACK_CREDITS[pack]}"
-
-
-def _campaign_launched(_world: World, campaign: int, *_: int) -> _Text:
+def _campaign_launched(_world: World, campaign: int, *_: int) -> Text:
     starts_on = FIRST_DAY + timedelta(days=campaign * CAMPAIGN_EVERY_DAYS)
     ends_on = starts_on + timedelta(days=CAMPAIGN_LASTS_DAYS - 1)
     return (
@@ -90,7 +76,7 @@ def _campaign_launched(_world: World, campaign: int, *_: int) -> _Text:
     )
 
 
-def _campaign_launch_requested(_world: World, request: int, workspace: int, *_: int) -> _Text:
+def _campaign_launch_requested(_world: World, request: int, workspace: int, *_: int) -> Text:
     campaign, industry = CAMPAIGNS + request, REQUESTED_INDUSTRIES[request]
     return (
         f"campaign-{campaign}-requested",
@@ -102,7 +88,7 @@ def _campaign_launch_requested(_world: World, request: int, workspace: int, *_: 
     )
 
 
-def _lead_created(world: World, lead: int, *_: int) -> _Text:
+def _lead_created(world: World, lead: int, *_: int) -> Text:
     company = world.lead_company[lead]
     return (
         f"lead-{lead}",
@@ -115,7 +101,7 @@ def _lead_created(world: World, lead: int, *_: int) -> _Text:
     )
 
 
-def _introduction_made(_world: World, number: int, introducer: int, introduced: int, _value: int) -> _Text:
+def _introduction_made(_world: World, number: int, introducer: int, introduced: int, _value: int) -> Text:
     return (
         f"introduction-{number}",
         f"lead-{introducer}",
@@ -124,7 +110,7 @@ def _introduction_made(_world: World, number: int, introducer: int, introduced: 
 
 
 def _email(verb: str) -> Describe:
-    def describe(_world: World, message: int, lead: int, campaign: int, _value: int) -> _Text:
+    def describe(_world: World, message: int, lead: int, campaign: int, _value: int) -> Text:
         return (
             f"email-{message}-{verb}",
             f"lead-{lead}",
@@ -134,29 +120,29 @@ def _email(verb: str) -> Describe:
     return describe
 
 
-def _deal_opened(_world: World, deal: int, lead: int, representative: int, cents: int) -> _Text:
+def _deal_opened(_world: World, deal: int, lead: int, representative: int, cents: int) -> Text:
     return (
         f"deal-{deal}-opened",
         f"deal-{deal}",
         (
             f'{{"deal_id":"{deal}","lead_id":"{lead}","sales_representative_id":"{representative}",'
-            f'"amount":{_hundredths(cents)},"currency":"{CURRENCY}"}}'
+            f'"amount":{hundredths(cents)},"currency":"{CURRENCY}"}}'
         ),
     )
 
 
-def _deal_won(_world: World, deal: int, lead: int, representative: int, cents: int) -> _Text:
+def _deal_won(_world: World, deal: int, lead: int, representative: int, cents: int) -> Text:
     return (
         f"deal-{deal}-won",
         f"deal-{deal}",
         (
-            f'{{"deal_id":"{deal}","lead_id":"{lead}","amount":{_hundredths(cents)},"currency":"{CURRENCY}",'
+            f'{{"deal_id":"{deal}","lead_id":"{lead}","amount":{hundredths(cents)},"currency":"{CURRENCY}",'
             f'"sales_representative_id":"{representative}"}}'
         ),
     )
 
 
-def _deal_lost(_world: World, deal: int, lead: int, representative: int, *_: int) -> _Text:
+def _deal_lost(_world: World, deal: int, lead: int, representative: int, *_: int) -> Text:
     reason = REASONS_LOST[deal % len(REASONS_LOST)]
     return (
         f"deal-{deal}-lost",
@@ -165,7 +151,7 @@ def _deal_lost(_world: World, deal: int, lead: int, representative: int, *_: int
     )
 
 
-def _workspace_created(world: World, workspace: int, *_: int) -> _Text:
+def _workspace_created(world: World, workspace: int, *_: int) -> Text:
     plan = PLANS[workspace % len(PLANS)]
     return (
         f"workspace-{workspace}",
@@ -174,11 +160,11 @@ def _workspace_created(world: World, workspace: int, *_: int) -> _Text:
     )
 
 
-def _customer_registered(_world: World, workspace: int, *_: int) -> _Text:
+def _customer_registered(_world: World, workspace: int, *_: int) -> Text:
     return f"customer-{workspace}", f"customer-{workspace}", f'{{"customer_id":"{workspace}"}}'
 
 
-def _experiment_exposed(world: World, workspace: int, *_: int) -> _Text:
+def _experiment_exposed(world: World, workspace: int, *_: int) -> Text:
     variant: int = world.workspace_variant[workspace]
     return (
         f"exposure-{workspace}",
@@ -187,48 +173,51 @@ def _experiment_exposed(world: World, workspace: int, *_: int) -> _Text:
     )
 
 
-def _experiment_converted(_world: World, workspace: int, *_: int) -> _Text:
+def _experiment_converted(_world: World, workspace: int, _workspace: int, _other: int, seconds: int) -> Text:
     return (
         f"conversion-{workspace}",
         f"workspace-{workspace}",
-        f'{{"experiment_id":"{EXPERIMENT}","subject_id":"{workspace}"}}',
+        (
+            f'{{"experiment_id":"{EXPERIMENT}","subject_id":"{workspace}","metric":"{METRIC}",'
+            f'"value":{hundredths(seconds * 100 // 60)}}}'
+        ),
     )
 
 
-def _order_placed(_world: World, order: int, workspace: int, pack: int, quantity: int) -> _Text:
+def _order_placed(_world: World, order: int, workspace: int, pack: int, quantity: int) -> Text:
     return (
         f"order-{order}-placed",
         f"order-{order}",
         (
             f'{{"order_id":"{order}","customer_id":"{workspace}","channel":"online","currency":"{CURRENCY}","lines":'
-            f'[{{"product_id":"{_product_id(pack)}","quantity":{quantity},"revenue":{_price(pack, quantity)}}}]}}'
+            f'[{{"product_id":"{product_id_of(pack)}","quantity":{quantity},"revenue":{_price(pack, quantity)}}}]}}'
         ),
     )
 
 
-def _order_paid(_world: World, order: int, _workspace: int, pack: int, quantity: int) -> _Text:
+def _order_paid(_world: World, order: int, _workspace: int, pack: int, quantity: int) -> Text:
     amount = _price(pack, quantity)
     return f"order-{order}-paid", f"order-{order}", f'{{"order_id":"{order}","amount":{amount}}}'
 
 
-def _order_delivered(_world: World, order: int, *_: int) -> _Text:
+def _order_delivered(_world: World, order: int, *_: int) -> Text:
     return f"order-{order}-delivered", f"order-{order}", f'{{"order_id":"{order}"}}'
 
 
-def _order_cancelled(_world: World, order: int, *_: int) -> _Text:
+def _order_cancelled(_world: World, order: int, *_: int) -> Text:
     return f"order-{order}-cancelled", f"order-{order}", f'{{"order_id":"{order}","reason":"not paid"}}'
 
 
-def _order_refunded(_world: World, order: int, _workspace: int, pack: int, quantity: int) -> _Text:
+def _order_refunded(_world: World, order: int, _workspace: int, pack: int, quantity: int) -> Text:
     amount = _price(pack, quantity)
     return f"order-{order}-refunded", f"order-{order}", f'{{"order_id":"{order}","amount":{amount}}}'
 
 
 def _price(pack: int, quantity: int) -> str:
-    return _hundredths(PACK_CENTS[pack] * quantity)
+    return hundredths(PACK_CENTS[pack] * quantity)
 
 
-def _credits_granted(_world: World, order: int, workspace: int, pack: int, quantity: int) -> _Text:
+def _credits_granted(_world: World, order: int, workspace: int, pack: int, quantity: int) -> Text:
     return (
         f"order-{order}-credits",
         f"workspace-{workspace}",
@@ -236,7 +225,7 @@ def _credits_granted(_world: World, order: int, workspace: int, pack: int, quant
     )
 
 
-def _agent_execution_completed(_world: World, execution: int, agent: int, workspace: int, milliseconds: int) -> _Text:
+def _agent_execution_completed(_world: World, execution: int, agent: int, workspace: int, milliseconds: int) -> Text:
     return (
         f"execution-{execution}",
         f"agent-{agent}",
@@ -247,7 +236,7 @@ def _agent_execution_completed(_world: World, execution: int, agent: int, worksp
     )
 
 
-def _agent_execution_failed(_world: World, execution: int, agent: int, workspace: int, milliseconds: int) -> _Text:
+def _agent_execution_failed(_world: World, execution: int, agent: int, workspace: int, milliseconds: int) -> Text:
     error = ERRORS[execution % len(ERRORS)]
     return (
         f"execution-{execution}",
@@ -261,14 +250,18 @@ def _agent_execution_failed(_world: World, execution: int, agent: int, workspace
 
 def _credits(milliseconds: int) -> str:
     """Return what an execution costs: a credit for ten seconds, to the hundredth."""
-    return _hundredths(milliseconds // 100)
+    return hundredths(milliseconds // 100)
 
 
 _BY_TYPE: dict[str, Describe] = {
+    **EVERYDAY,
     "product_added": _product_added,
     "campaign_launched": _campaign_launched,
-    "campaign_launch_requested": _campaign_launch_requested,
     "lead_created": _lead_created,
+    "workspace_created": _workspace_created,
+    "customer_registered": _customer_registered,
+    "experiment_exposed": _experiment_exposed,
+    "experiment_converted": _experiment_converted,
     "introduction_made": _introduction_made,
     "email_sent": _email("sent"),
     "email_opened": _email("opened"),
@@ -277,17 +270,14 @@ _BY_TYPE: dict[str, Describe] = {
     "deal_opened": _deal_opened,
     "deal_won": _deal_won,
     "deal_lost": _deal_lost,
-    "workspace_created": _workspace_created,
-    "customer_registered": _customer_registered,
-    "experiment_exposed": _experiment_exposed,
-    "experiment_converted": _experiment_converted,
     "order_placed": _order_placed,
     "order_paid": _order_paid,
     "order_delivered": _order_delivered,
+    "credits_granted": _credits_granted,
     "order_cancelled": _order_cancelled,
     "order_refunded": _order_refunded,
-    "credits_granted": _credits_granted,
     "agent_execution_completed": _agent_execution_completed,
     "agent_execution_failed": _agent_execution_failed,
+    "campaign_launch_requested": _campaign_launch_requested,
 }
 _DESCRIBE = tuple(_BY_TYPE[event_type] for event_type in EVENT_TYPES)

@@ -46,6 +46,7 @@ MODEL = ReadModel(
         _DURATIONS,
         percentile("median_ms", "Half of the executions took less, in milliseconds", _DURATIONS, 0.5),
         percentile("p90_ms", "Nine of ten executions took less, in milliseconds", _DURATIONS, 0.9),
+        percentile("p95_ms", "95 of 100 executions took less, in milliseconds", _DURATIONS, 0.95),
         percentile("p99_ms", "99 of 100 executions took less, in milliseconds", _DURATIONS, 0.99),
         minimum("shortest_ms", "integer", "The shortest execution, in milliseconds", *_ENDED, value=_MILLISECONDS),
         maximum("longest_ms", "integer", "The longest execution, in milliseconds", *_ENDED, value=_MILLISECONDS),

@@ -90,22 +90,31 @@
     {%- set recompute = config.require('recompute') -%}
     {%- set type = 'text' if recompute == 'tenant_id' else model.columns[recompute].data_type -%}
     {%- set asset_key = target.schema ~ '/' ~ target.identifier -%}
+    {%- set days_before = config.get('days_before', default=0) -%}
     {%- set days_after = config.get('days_after', default=0) -%}
     {%- set day = day_column() -%}
     with new_keys as (
         {% for relation, kinds in config.require('touched_by').items() -%}
             {%- for kind in list_of(kinds) %}
-                select touched.tenant_id, {{ 'null' if recompute == 'tenant_id' else 'touched.key::' ~ type }} as key
-                from progress.touched
-                where
-                    touched.model = '{{ relation }}'
-                    {% if recompute != 'tenant_id' or relation == 'event_log.events' -%}
-                        and touched.kind = '{{ kind }}'
-                    {%- endif %}
-                    and touched.change > (
-                        select coalesce((inputs ->> '{{ relation }}{{ '/' ~ kind if relation == 'event_log.events' }}')::bigint, 0)
-                        from progress.builds where asset_key = '{{ asset_key }}' and tenant_id = '*'
-                    )
+                {%- set told -%}
+                    select touched.tenant_id, touched.key
+                    from progress.touched
+                    where
+                        touched.model = '{{ relation }}'
+                        {% if recompute != 'tenant_id' or relation == 'event_log.events' -%}
+                            and touched.kind = '{{ kind }}'
+                        {%- endif %}
+                        and touched.change > (
+                            select coalesce((inputs ->> '{{ relation }}{{ '/' ~ kind if relation == 'event_log.events' }}')::bigint, 0)
+                            from progress.builds where asset_key = '{{ asset_key }}' and tenant_id = '*'
+                        )
+                {%- endset %}
+                {% if kinds is mapping -%}
+                    select * from (with changed as materialized ({{ told }}) {{ kinds[kind] }}) as led_to
+                {%- else -%}
+                    select told.tenant_id, {{ 'null' if recompute == 'tenant_id' else 'told.key::' ~ type }} as key
+                    from ({{ told }}) as told
+                {%- endif %}
                 union all
             {%- endfor -%}
         {%- endfor %}
@@ -134,9 +143,9 @@
 
     {% if recompute == 'tenant_id' -%}
         select distinct tenant_id from new_keys
-    {%- elif days_after -%}
+    {%- elif days_before or days_after -%}
         select distinct new_keys.tenant_id, new_keys.key + days.number as {{ recompute }}
-        from new_keys cross join generate_series(0, {{ days_after }}) as days (number)
+        from new_keys cross join generate_series(-{{ days_before }}, {{ days_after }}) as days (number)
     {%- else -%}
         select distinct tenant_id, key as {{ recompute }} from new_keys where key is not null
     {%- endif %}

@@ -5,8 +5,9 @@
      key: with tenant_id before it, what names a row; its unique index.
      recompute: the one column by which rows are made anew, beside the tenant: a key or a day. tenant_id: all of a tenant.
      touched_by: by relation that the model reads, the kind of key whose changes touch `recompute`; several as a list. Of
-       event_log.events, the event types; their days are touched.
-     days_after: a touched day also touches so many days after it, as for a moving window.
+     event_log.events, the event types; their days are touched. Where `recompute` is not such a key itself: by kind, the
+     SQL that leads from the changed keys, changed (tenant_id, key), to tenants and values of `recompute`.
+   days_before, days_after: a touched day also touches so many days before it, and after it, as for a moving window.
      as_of_day: the rows show something relative to the watermark's day; when it turns, all rows of the tenant are touched.
      indexes: as dbt has it. #}
 {% materialization incremental, adapter='postgres' %}
@@ -51,17 +52,17 @@
 {%- endmacro %}
 
 
-{# A hash of what makes the table what it is. #}
+{# A hash of what makes the table what it is, in whatever database. #}
 {% macro made_by() -%}
     {%- set columns = [] -%}
     {%- for column in model.columns.values() -%}
         {%- do columns.append([column.name, column.data_type, column.constraints | map(attribute='type') | list]) -%}
     {%- endfor -%}
     {%- set declared = [columns, inputs()] -%}
-    {%- for name in ['key', 'recompute', 'days_after', 'as_of_day', 'indexes'] -%}
+    {%- for name in ['key', 'recompute', 'days_before', 'days_after', 'as_of_day', 'indexes'] -%}
         {%- do declared.append(config.get(name)) -%}
     {%- endfor -%}
-    {{ return(local_md5(model.compiled_code ~ declared)) }}
+    {{ return(local_md5(model.compiled_code | replace('"' ~ this.database ~ '".', '') ~ declared)) }}
 {%- endmacro %}
 
 

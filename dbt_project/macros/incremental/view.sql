@@ -4,7 +4,7 @@
     {%- set target = this.incorporate(type='view') -%}
     {%- set words = [model.description] -%}
     {%- for column in model.columns.values() -%}{%- do words.append(column.name ~ ': ' ~ column.description) -%}{%- endfor -%}
-    {%- set made_by = local_md5(sql ~ words) -%}
+    {%- set made_by = local_md5(sql | replace('"' ~ this.database ~ '".', '') ~ words) -%}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
     {%- call statement('main', fetch_result=True) -%}

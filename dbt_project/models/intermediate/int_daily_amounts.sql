@@ -29,7 +29,9 @@ amounts as (
         coalesce(sum(revenue) filter (where status <> 'cancelled'), 0) as order_revenue,
         0 as deals_won,
         0 as deal_revenue,
-        0 as refunded_amount
+        0 as refunded_amount,
+        coalesce(sum(costed_revenue) filter (where status <> 'cancelled'), 0) as costed_revenue,
+        coalesce(sum(cost) filter (where status <> 'cancelled'), 0) as cost
     from orders
     where {{ touched('orders.ordered_on') }}
     group by tenant_id, ordered_on, currency
@@ -44,7 +46,9 @@ amounts as (
         0 as order_revenue,
         count(*) as deals_won,
         sum(won_amount) as deal_revenue,
-        0 as refunded_amount
+        0 as refunded_amount,
+        0 as costed_revenue,
+        0 as cost
     from deals
     where status = 'won' and {{ touched('deals.closed_on') }}
     group by tenant_id, closed_on, currency
@@ -59,7 +63,9 @@ amounts as (
         0 as order_revenue,
         0 as deals_won,
         0 as deal_revenue,
-        sum(refunded_amount) as refunded_amount
+        sum(refunded_amount) as refunded_amount,
+        0 as costed_revenue,
+        0 as cost
     from refunds
     where {{ touched('refunds.refunded_on') }}
     group by tenant_id, refunded_on, currency
@@ -75,7 +81,10 @@ final as (
         sum(deals_won)::integer as deals_won,
         sum(deal_revenue) as deal_revenue,
         sum(order_revenue + deal_revenue) as revenue,
-        sum(refunded_amount) as refunded_amount
+        sum(refunded_amount) as refunded_amount,
+        sum(costed_revenue) as costed_revenue,
+        sum(cost) as cost,
+        sum(costed_revenue - cost) as profit
     from amounts
     group by tenant_id, revenue_on, currency
 )

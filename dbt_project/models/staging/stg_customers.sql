@@ -9,5 +9,7 @@ select
     household_size,
     household_composition,
     children,
+    region,
+    sales_representative_id,
     coupons_redeemed
 from {{ source('read_models', 'customer_profile') }}

@@ -3,15 +3,15 @@
     recompute='customer_id',
     touched_by={'read_models.customer_profile': 'customer_id', 'marts.fct_orders': 'customer_id'},
     as_of_day=true,
+    indexes=[
+        {'columns': ['tenant_id', 'segment']},
+        {'columns': ['tenant_id', 'lifetime_value']},
+    ],
 ) }}
 
 with customers as (
     select * from {{ ref('stg_customers') }}
     where {{ touched('customer_id') }}
-),
-
-orders as (
-    select * from {{ ref('fct_orders') }}
 ),
 
 -- Recency is counted back from the day of the tenant's newest event, so that history is not old only because time has passed.
@@ -23,38 +23,58 @@ tenants as (
     group by tenant_id
 ),
 
-purchases as (
+orders as (
+    select * from {{ ref('fct_orders') }}
+    where
+        status <> 'cancelled'
+        and {{ touched('customer_id') }}
+),
+
+by_currency as (
     select
         tenant_id,
         customer_id,
-        count(*)::integer as orders,
+        currency,
+        count(*) as orders,
         sum(revenue) as revenue,
+        sum(refunded_amount) as refunded_amount,
         min(ordered_at) as first_ordered_at,
         max(ordered_at) as last_ordered_at
     from orders
-    where status <> 'cancelled' and {{ touched('orders.customer_id') }}
-    group by tenant_id, customer_id
+    group by tenant_id, customer_id, currency
 ),
 
-final as (
+-- Amounts are those in the currency of the last order; currencies are never added up.
+purchases as (
+    select distinct on (tenant_id, customer_id)
+        tenant_id,
+        customer_id,
+        currency,
+        sum(orders) over purchases as orders,
+        revenue,
+        refunded_amount,
+        revenue - refunded_amount as lifetime_value,
+        min(first_ordered_at) over purchases as first_ordered_at,
+        last_ordered_at
+    from by_currency
+    window purchases as (partition by tenant_id, customer_id)
+    order by tenant_id, customer_id, last_ordered_at desc, currency
+),
+
+measured as (
     select
-        customers.tenant_id,
-        customers.customer_id,
-        customers.registered_at,
-        customers.age_band,
-        customers.income_band,
-        customers.home_ownership,
-        customers.marital_status,
-        customers.household_size,
-        customers.household_composition,
-        customers.children,
-        coalesce(purchases.orders, 0) as orders,
+        customers.*,
+        tenants.as_of,
+        purchases.currency,
+        coalesce(purchases.orders, 0)::integer as orders,
         coalesce(purchases.revenue, 0) as revenue,
+        coalesce(purchases.refunded_amount, 0) as refunded_amount,
+        coalesce(purchases.lifetime_value, 0) as lifetime_value,
         purchases.first_ordered_at,
         purchases.last_ordered_at,
+        {{ utc_date('tenants.as_of') }} - {{ utc_date('purchases.first_ordered_at') }} as days_since_first_order,
         {{ utc_date('tenants.as_of') }} - {{ utc_date('purchases.last_ordered_at') }} as days_since_last_order,
-        customers.coupons_redeemed::integer as coupons_redeemed,
-        tenants.as_of
+        {{ utc_date('tenants.as_of') }} - {{ utc_date('customers.registered_at') }} as days_since_registration
     from customers
     inner join tenants
         on customers.tenant_id = tenants.tenant_id
@@ -62,6 +82,66 @@ final as (
         on
             customers.tenant_id = purchases.tenant_id
             and customers.customer_id = purchases.customer_id
+),
+
+-- The rules, in this order. Somebody who never ordered is as quiet as the registration is old.
+segmented as (
+    select
+        *,
+        lifetime_value >= {{ var('high_value_from') }} as is_high_value,
+        case
+            when coalesce(days_since_last_order, days_since_registration) > {{ var('churned_after_days') }}
+                then 'Churned'
+            when coalesce(days_since_last_order, days_since_registration) > {{ var('at_risk_after_days') }}
+                then 'At-Risk'
+            when orders = 0 or days_since_first_order <= {{ var('new_within_days') }} then 'New'
+            when lifetime_value >= {{ var('high_value_from') }} then 'Premium'
+            else 'Regular'
+        end as segment,
+        case when orders > 0 then
+            5 - width_bucket(days_since_last_order - 1, array{{ var('rfm_recency_days') }})
+        end as recency_score,
+        case when orders > 0 then
+            1 + width_bucket(orders, array{{ var('rfm_frequency_orders') }})
+        end as frequency_score,
+        case when orders > 0 then
+            1 + width_bucket(lifetime_value, array{{ var('rfm_monetary_values') }}::numeric[])
+        end as monetary_score
+    from measured
+),
+
+final as (
+    select
+        tenant_id,
+        customer_id,
+        registered_at,
+        age_band,
+        income_band,
+        home_ownership,
+        marital_status,
+        household_size,
+        household_composition,
+        children,
+        region,
+        sales_representative_id,
+        orders,
+        currency,
+        revenue,
+        refunded_amount,
+        lifetime_value,
+        first_ordered_at,
+        last_ordered_at,
+        days_since_last_order,
+        segment,
+        segment = 'At-Risk' as is_at_risk,
+        is_high_value,
+        recency_score,
+        frequency_score,
+        monetary_score,
+        recency_score * 100 + frequency_score * 10 + monetary_score as rfm_score,
+        coupons_redeemed::integer as coupons_redeemed,
+        as_of
+    from segmented
 )
 
 select * from final

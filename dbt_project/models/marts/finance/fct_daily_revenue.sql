@@ -49,7 +49,10 @@ final as (
         coalesce(amounts.deals_won, 0) as deals_won,
         coalesce(amounts.deal_revenue, 0) as deal_revenue,
         coalesce(amounts.revenue, 0) as revenue,
-        coalesce(amounts.refunded_amount, 0) as refunded_amount
+        coalesce(amounts.refunded_amount, 0) as refunded_amount,
+        coalesce(amounts.costed_revenue, 0) as costed_revenue,
+        coalesce(amounts.cost, 0) as cost,
+        coalesce(amounts.profit, 0) as profit
     from days
     left join amounts using (tenant_id, revenue_on, currency)
 )

@@ -1,29 +1,59 @@
 {{ config(
     key=['campaign_id'],
     recompute='campaign_id',
-    touched_by={'read_models.campaign_performance': 'campaign_id'},
+    touched_by={
+        'read_models.campaign_performance': 'campaign_id',
+        'marts.fct_campaign_attribution': 'campaign_id',
+    },
 ) }}
 
 with campaigns as (
     select * from {{ ref('stg_campaigns') }}
 ),
 
-final as (
+attribution as (
+    select * from {{ ref('fct_campaign_attribution') }}
+),
+
+-- Conversions of several currencies may be added up; revenue may not.
+conversions as (
     select
         tenant_id,
         campaign_id,
-        name,
-        channel,
-        launched_at,
-        starts_on,
-        ends_on,
-        sends::integer as sends,
-        emails_sent::integer as emails_sent,
-        emails_opened::integer as emails_opened,
-        emails_clicked::integer as emails_clicked,
-        emails_replied::integer as emails_replied,
-        coupons_redeemed::integer as coupons_redeemed
+        sum(conversions) filter (where attribution_model = 'last')::integer as converted
+    from attribution
+    where {{ touched('attribution.campaign_id') }}
+    group by tenant_id, campaign_id
+),
+
+final as (
+    select
+        campaigns.tenant_id,
+        campaigns.campaign_id,
+        campaigns.name,
+        campaigns.channel,
+        campaigns.status,
+        campaigns.launched_at,
+        campaigns.completed_at,
+        campaigns.starts_on,
+        campaigns.ends_on,
+        campaigns.audience,
+        {% for counted in [
+            'sends', 'emails_sent', 'emails_opened', 'emails_clicked', 'emails_replied', 'emails_bounced',
+            'spam_complaints', 'unsubscriptions', 'coupons_redeemed',
+        ] -%}
+            campaigns.{{ counted }}::integer as {{ counted }},
+        {% endfor -%}
+        coalesce(conversions.converted, 0) as converted,
+        {% for counted in ['opened', 'clicked', 'replied', 'bounced'] -%}
+            campaigns.emails_{{ counted }}::numeric / nullif(campaigns.emails_sent, 0) as {{ counted }}_rate,
+        {% endfor -%}
+        campaigns.coupons_redeemed::numeric / nullif(campaigns.sends, 0) as redeemed_rate
     from campaigns
+    left join conversions
+        on
+            campaigns.tenant_id = conversions.tenant_id
+            and campaigns.campaign_id = conversions.campaign_id
     where {{ touched('campaigns.campaign_id') }}
 )
 

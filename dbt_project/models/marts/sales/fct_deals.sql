@@ -2,6 +2,7 @@
     key=['deal_id'],
     recompute='deal_id',
     touched_by={'read_models.deal_state': 'deal_id'},
+    indexes=[{'columns': ['tenant_id', 'lead_id']}, {'columns': ['tenant_id', 'closed_on']}],
 ) }}
 
 with deals as (
@@ -18,7 +19,9 @@ final as (
         opened_at,
         closed_at,
         {{ utc_date('closed_at') }} as closed_on,
+        coalesce(outcome, stage, 'opened') as stage,
         opened_amount,
+        expected_amount,
         won_amount,
         currency,
         lost_reason

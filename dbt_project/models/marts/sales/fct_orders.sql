@@ -5,8 +5,22 @@
         'read_models.order_contents': 'order_id',
         'read_models.order_state': 'order_id',
         'marts.fct_order_lines': 'order_id',
+        'read_models.store_profile': {
+            'store_id': '
+                select orders.tenant_id, orders.order_id
+                from changed
+                inner join marts.fct_orders as orders
+                    on changed.tenant_id = orders.tenant_id and changed.key = orders.store_id
+            ',
+        },
     },
-    indexes=[{'columns': ['tenant_id', 'customer_id']}, {'columns': ['tenant_id', 'ordered_on']}],
+    indexes=[
+        {'columns': ['tenant_id', 'customer_id', 'ordered_at']},
+        {'columns': ['tenant_id', 'ordered_on']},
+        {'columns': ['tenant_id', 'store_id'], 'where': 'store_id is not null'},
+        {'columns': ['tenant_id', 'region'], 'where': 'region is not null'},
+        {'columns': ['tenant_id', 'sales_representative_id'], 'where': 'sales_representative_id is not null'},
+    ],
 ) }}
 
 with orders as (
@@ -21,12 +35,18 @@ order_lines as (
     select * from {{ ref('fct_order_lines') }}
 ),
 
-discounts as (
+stores as (
+    select * from {{ ref('stg_stores') }}
+),
+
+amounts as (
     select
         tenant_id,
         order_id,
         sum(discount) as discount,
-        sum(coupon_discount) as coupon_discount
+        sum(coupon_discount) as coupon_discount,
+        coalesce(sum(revenue) filter (where cost is not null), 0) as costed_revenue,
+        coalesce(sum(cost), 0) as cost
     from order_lines
     where {{ touched('order_lines.order_id') }}
     group by tenant_id, order_id
@@ -38,6 +58,9 @@ final as (
         orders.order_id,
         orders.customer_id,
         orders.store_id,
+        -- Where it was sold is where the order says, else where its store is.
+        coalesce(orders.region, stores.region) as region,
+        orders.sales_representative_id,
         order_states.channel,
         order_states.currency,
         order_states.status,
@@ -51,18 +74,25 @@ final as (
         order_states.lines,
         order_states.quantity,
         order_states.revenue,
-        discounts.discount,
-        discounts.coupon_discount,
-        order_states.refunded_amount
+        amounts.discount,
+        amounts.coupon_discount,
+        order_states.refunded_amount,
+        amounts.costed_revenue,
+        amounts.cost,
+        amounts.costed_revenue - amounts.cost as profit
     from orders
     inner join order_states
         on
             orders.tenant_id = order_states.tenant_id
             and orders.order_id = order_states.order_id
-    inner join discounts
+    inner join amounts
         on
-            orders.tenant_id = discounts.tenant_id
-            and orders.order_id = discounts.order_id
+            orders.tenant_id = amounts.tenant_id
+            and orders.order_id = amounts.order_id
+    left join stores
+        on
+            orders.tenant_id = stores.tenant_id
+            and orders.store_id = stores.store_id
     where {{ touched('orders.order_id') }}
 )
 

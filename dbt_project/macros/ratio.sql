@@ -1,0 +1,4 @@
+{# A share or a growth, to six places; null where it would be one of nothing. #}
+{% macro ratio(numerator, denominator) -%}
+    round(({{ numerator }})::numeric / nullif({{ denominator }}, 0), 6)
+{%- endmacro %}

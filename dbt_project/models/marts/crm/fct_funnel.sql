@@ -1,0 +1,72 @@
+{{ config(
+    key=['campaign_id', 'step'],
+    recompute='campaign_id',
+    touched_by={'read_models.engagement_funnel': 'campaign_id'},
+) }}
+
+with campaign_leads as (
+    select * from {{ ref('stg_campaign_leads') }}
+),
+
+-- The time of a step counts from the step before it that the lead took: mail programs hide openings.
+steps as (
+    select
+        campaign_leads.tenant_id,
+        campaign_leads.campaign_id,
+        steps.step_number,
+        steps.step,
+        campaign_leads.sent_at is not null as has_entered,
+        steps.reached_at is not null as has_reached,
+        campaign_leads.step = steps.step as has_stopped,
+        extract(epoch from steps.reached_at - steps.before_at) as seconds
+    from campaign_leads
+    cross join
+        lateral (
+            values
+            (1, 'sent', campaign_leads.sent_at, null::timestamptz),
+            (2, 'opened', campaign_leads.opened_at, campaign_leads.sent_at),
+            (3, 'clicked', campaign_leads.clicked_at, coalesce(campaign_leads.opened_at, campaign_leads.sent_at)),
+            (
+                4,
+                'replied',
+                campaign_leads.replied_at,
+                coalesce(campaign_leads.clicked_at, campaign_leads.opened_at, campaign_leads.sent_at)
+            )
+        ) as steps (step_number, step, reached_at, before_at)
+    where {{ touched('campaign_leads.campaign_id') }}
+),
+
+totals as (
+    select
+        tenant_id,
+        campaign_id,
+        step_number,
+        step,
+        count(*) filter (where has_entered)::integer as entered,
+        count(*) filter (where has_reached)::integer as reached,
+        count(*) filter (where has_stopped and step <> 'replied')::integer as dropped_off,
+        percentile_disc(0.5) within group (order by seconds) as median_seconds,
+        avg(seconds) as mean_seconds
+    from steps
+    group by tenant_id, campaign_id, step_number, step
+),
+
+final as (
+    select
+        tenant_id,
+        campaign_id,
+        step,
+        step_number,
+        entered,
+        reached,
+        dropped_off,
+        reached::numeric / nullif(entered, 0) as reached_rate,
+        reached::numeric / nullif(
+            lag(reached) over (partition by tenant_id, campaign_id order by step_number), 0
+        ) as step_rate,
+        median_seconds,
+        mean_seconds
+    from totals
+)
+
+select * from final

@@ -1,0 +1,41 @@
+{{ config(
+    key=['month_on', 'sales_representative_id', 'currency'],
+    recompute='tenant_id',
+    touched_by={'marts.fct_deals': 'tenant_id'},
+) }}
+
+with deals as (
+    select * from {{ ref('fct_deals') }}
+),
+
+closed as (
+    select
+        tenant_id,
+        date_trunc('month', closed_on)::date as month_on,
+        coalesce(sales_representative_id, 'unknown') as sales_representative_id,
+        coalesce(currency, 'XXX') as currency,
+        status,
+        won_amount,
+        closed_at - opened_at as took
+    from deals
+    where
+        status in ('won', 'lost')
+        and {{ touched('deals.tenant_id') }}
+),
+
+final as (
+    select
+        tenant_id,
+        month_on,
+        sales_representative_id,
+        currency,
+        count(*) filter (where status = 'won')::integer as deals_won,
+        count(*) filter (where status = 'lost')::integer as deals_lost,
+        count(*) filter (where status = 'won')::numeric / count(*) as win_rate,
+        coalesce(sum(won_amount), 0) as won_amount,
+        avg(extract(epoch from took)) filter (where status = 'won') as mean_seconds_to_win
+    from closed
+    group by tenant_id, month_on, sales_representative_id, currency
+)
+
+select * from final

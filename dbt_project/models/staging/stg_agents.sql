@@ -1,0 +1,20 @@
+select
+    tenant_id,
+    agent_id,
+    workspace_id,
+    name,
+    model,
+    created_at,
+    deleted_at,
+    executions,
+    executions_completed,
+    executions_failed,
+    success_rate,
+    median_ms,
+    p95_ms,
+    p99_ms,
+    average_ms,
+    credits,
+    users,
+    last_event_at
+from {{ source('read_models', 'agent_performance') }}
