@@ -69,11 +69,4 @@ comment on column marts.customer_lifetime_values.expected_purchase_value is 'Wha
 comment on column marts.customer_lifetime_values.predicted_value is 'expected_purchases * expected_purchase_value: revenue to expect within the horizon, not discounted and before costs; null where nothing is predicted, as marts.lifetime_value_models says';
 comment on column marts.customer_lifetime_values.model_version is 'As in marts.lifetime_value_models';
 
-do $$
-begin
-    if to_regprocedure('access.protect(regclass)') is not null then
-        perform access.protect('marts.lifetime_value_models');
-        perform access.protect('marts.customer_lifetime_values');
-    end if;
-end
-$$;
+select access.protect('marts.lifetime_value_models'), access.protect('marts.customer_lifetime_values');

@@ -54,11 +54,13 @@ def line(product_id: str, revenue: str, quantity: str = "1") -> dict[str, Any]:
     return {"product_id": product_id, "quantity": Decimal(quantity), "revenue": Decimal(revenue)}
 
 
-def order(number: int, order_id: str, day: int, *lines: dict[str, Any], channel: str = "online") -> NewEvent:
+def order(
+    number: int, order_id: str, day: int, *lines: dict[str, Any], channel: str = "online", **more: Any
+) -> NewEvent:
     """Return the placing of an order by Ann."""
     return event(
         number, "order_placed", f"order-{order_id}", day,
-        order_id=order_id, customer_id="ann", channel=channel, currency="EUR", lines=list(lines),
+        order_id=order_id, customer_id="ann", channel=channel, currency="EUR", lines=list(lines), **more,
     )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ EVENTS = [
     event(2, "product_added", "product-tea", 1, product_id="tea", name="Tea", department="Drinks"),
     event(3, "product_added", "product-tea", 2, product_id="tea", name="Green tea", department="Drinks"),
     event(4, "campaign_launched", "campaign-c", 1, campaign_id="c", name="C", channel="mail", starts_on="2026-03-01"),
-    order(5, "till", 1, line("tea", "4.50", "3"), line("cup", "6.25"), line("cup", "1"), channel="store"),
+    order(5, "till", 1, line("tea", "4.50", "3"), line("cup", "6.25"), line("cup", "1"), channel="store", store_id="s"),
     order(6, "regretted", 2, line("tea", "99")),
     event(7, "order_cancelled", "order-regretted", 3, order_id="regretted", reason="changed my mind"),
     order(8, "returned", 4, line("cup", "10")),
@@ -87,6 +89,7 @@ EVENTS = [
     event(12, "deal_won", "deal-d", 5, deal_id="d", lead_id="l", amount=500, currency="EUR"),
     event(13, "experiment_exposed", "lead-l", 1, experiment_id="x", subject_id="l", variant="red"),
     event(14, "experiment_converted", "lead-l", 2, experiment_id="x", subject_id="l"),
+    event(16, "store_opened", "store-s", 1, store_id="s", name="Harbour", region="north"),
     event(15, "introduction_made", "lead-l", 1, introducer_id="l", introduced_id="m"),
     *APP_EVENTS,
 ]
