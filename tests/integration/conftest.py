@@ -189,7 +189,12 @@ class Isolation:
     def _tenants(self, name: str) -> set[str | None] | None:
         """Return whose rows the login sees; None for what it may not read at all."""
         try:
-            return {row[0] for row in self._bi.execute(f"select to_jsonb(r) ->> 'tenant_id' from {name} as r".encode())}
+            return {
+                row[0]
+                for row in self._bi.execute(
+                    f"select to_jsonb(whole_row) ->> 'tenant_id' from {name} as whole_row".encode()
+                )
+            }
         except errors.InsufficientPrivilege:
             return None
 
