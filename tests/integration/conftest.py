@@ -174,6 +174,10 @@ class Isolation:
             found += [f"after {setting!r}: {statement}" for statement in self.REFUSED if self._may(statement)]
         return found + self._privileges()
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what the login finds."""
+        return self._bi.execute(query.encode()).fetchall()
+
     def _names(self, kinds: str, *schemas: str) -> list[str]:
         query = """
             select n.nspname || '.' || c.relname from pg_class as c join pg_namespace as n on n.oid = relnamespace

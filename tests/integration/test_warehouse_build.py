@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -367,3 +368,18 @@ def test_a_bi_login_sees_its_own_tenants_only_and_writes_nothing(
         assert any("marts.forgotten shows" in leak and "other" in leak for leak in tried.leaks("acme"))
         owner.execute("select access.protect('marts.forgotten')")
         assert tried.leaks("acme") == []
+
+
+def test_the_dashboards_find_what_they_ask_for(
+    copy: Settings, isolation: Callable[[Settings, str], AbstractContextManager[Isolation]]
+) -> None:
+    """Every statement of the benchmark runs as a login of BI: no table or column that it names is missing."""
+    text = (PROJECT.parent / "benchmarks" / "dashboards.sql").read_text(encoding="utf-8")
+    names, queries = (re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[first::2] for first in (1, 2))
+    assert len(names) >= 14
+    with isolation(copy, "acme") as tried:
+        for query in queries:
+            # The parameters that pgbench would draw.
+            for name, value in re.findall(r"\\set (\w+) random\((\d+),", query):
+                query = re.sub(rf"(?<!:):{name}\b", value, query)  # noqa: PLW2901
+            tried.ask(re.sub(r"^\\set.*$", "", query, flags=re.MULTILINE))

@@ -4,7 +4,7 @@
     touched_by={'read_models.customer_profile': 'customer_id', 'marts.fct_orders': 'customer_id'},
     as_of_day=true,
     indexes=[
-        {'columns': ['tenant_id', 'segment']},
+        {'columns': ['tenant_id', 'segment', 'currency'], 'include': ['lifetime_value', 'orders']},
         {'columns': ['tenant_id', 'lifetime_value']},
     ],
 ) }}

@@ -4,7 +4,7 @@
     key=['agent_id', 'executed_on'],
     recompute='executed_on',
     touched_by={'event_log.events': executed},
-    indexes=[{'columns': ['tenant_id', 'executed_on']}],
+    indexes=[{'columns': ['tenant_id', 'executed_on'], 'include': ['agent_id', 'executions']}],
 ) }}
 
 with usage_events as (
