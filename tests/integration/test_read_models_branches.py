@@ -287,7 +287,7 @@ def test_the_commands_make_show_list_and_drop(
     assert run("list").stdout == "no branches\n"
     made = run("create", "unpaid", "--edit", str(file), "--tenant", "shop")
     assert made.exit_code == 0, made.exception
-    assert "with edits: 1; rows that differ: 1; see `pipelines branch diff unpaid`" in made.stdout
+    assert "with edits: 1; rows that differ: 2; see `pipelines branch diff unpaid`" in made.stdout
     text = run("diff", "unpaid").stdout
     assert "shop/1 (edit 1) differs: status processing -> pending" in text
     assert "total paid_amount: 9.9 -> 0" in text
