@@ -13,7 +13,8 @@ _DAY = "to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD')"
 MODEL = ReadModel(
     name="event_days",
     grain=(
-        "One row per tenant and UTC day of event time on which anything happened in the CRM, the shop or the app: what calendars begin and end with."
+        "One row per tenant and UTC day of event time on which anything happened in the CRM, the shop or the app: what "
+        "calendars begin and end with."
     ),
     key={"date": "The UTC day, as text"},
     keys=dict.fromkeys(_ANY, (_DAY,)),
