@@ -18,10 +18,10 @@ states as (
     select
         tenant_id,
         customer_id,
+        {% for column in told %}
+            {{ last_told(column) }} as {{ column }},
+        {% endfor %}
         changed_at
-        {%- for column in told %},
-        {{ last_told(column) }} as {{ column }}
-        {%- endfor %}
     from changes
     window moments as (partition by tenant_id, customer_id order by moment)
 ),

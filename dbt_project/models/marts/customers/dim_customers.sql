@@ -58,7 +58,7 @@ purchases as (
         last_ordered_at
     from by_currency
     window purchases as (partition by tenant_id, customer_id)
-    order by tenant_id, customer_id, last_ordered_at desc, currency
+    order by tenant_id asc, customer_id asc, last_ordered_at desc, currency asc
 ),
 
 measured as (
@@ -98,14 +98,17 @@ segmented as (
             when lifetime_value >= {{ var('high_value_from') }} then 'Premium'
             else 'Regular'
         end as segment,
-        case when orders > 0 then
-            5 - width_bucket(days_since_last_order - 1, array{{ var('rfm_recency_days') }})
+        case
+            when orders > 0 then
+                5 - width_bucket(days_since_last_order - 1, array{{ var('rfm_recency_days') }})
         end as recency_score,
-        case when orders > 0 then
-            1 + width_bucket(orders, array{{ var('rfm_frequency_orders') }})
+        case
+            when orders > 0 then
+                1 + width_bucket(orders, array{{ var('rfm_frequency_orders') }})
         end as frequency_score,
-        case when orders > 0 then
-            1 + width_bucket(lifetime_value, array{{ var('rfm_monetary_values') }}::numeric[])
+        case
+            when orders > 0 then
+                1 + width_bucket(lifetime_value, array{{ var('rfm_monetary_values') }}::numeric[])
         end as monetary_score
     from measured
 ),

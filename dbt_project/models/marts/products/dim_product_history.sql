@@ -16,12 +16,12 @@ states as (
     select
         tenant_id,
         product_id,
-        changed_at
-        {%- for column in described %},
-        (
-            max(array[moment, {{ column }}]) filter (where added_at is not null) over moments
-        )[2] as {{ column }}
-        {%- endfor %},
+        changed_at,
+        {% for column in described %}
+            (
+                max(array[moment, {{ column }}]) filter (where added_at is not null) over moments
+            )[2] as {{ column }},
+        {% endfor %}
         trim_scale({{ last_told('price', 'numeric') }}) as price,
         {{ last_told('price_currency') }} as price_currency,
         trim_scale({{ last_told('cost_price', 'numeric') }}) as cost_price,

@@ -53,7 +53,7 @@ sales as (
         last_ordered_at
     from by_currency
     window products as (partition by tenant_id, product_id)
-    order by tenant_id, product_id, last_ordered_at desc, currency
+    order by tenant_id asc, product_id asc, last_ordered_at desc, currency asc
 ),
 
 -- A product's orders are its lines less those that repeat it within an order: half the work of counting distinct orders.
@@ -95,8 +95,9 @@ final as (
         products.price_currency,
         products.cost_price,
         products.cost_currency,
-        case when products.price_currency = products.cost_currency then
-            {{ ratio('products.price - products.cost_price', 'products.price') }}
+        case
+            when products.price_currency = products.cost_currency then
+                {{ ratio('products.price - products.cost_price', 'products.price') }}
         end as margin,
         case when products.units_received > 0 then products.stock_level end as stock_level,
         products.reorder_point,

@@ -36,7 +36,7 @@ by_currency as (
 sales as (
     select distinct on (tenant_id, sales_representative_id) *
     from by_currency
-    order by tenant_id, sales_representative_id, last_month_on desc, revenue desc, currency
+    order by tenant_id asc, sales_representative_id asc, last_month_on desc, revenue desc, currency asc
 ),
 
 counts as (

@@ -41,7 +41,7 @@ sales as (
         last_ordered_at
     from by_currency
     window stores as (partition by tenant_id, store_id)
-    order by tenant_id, store_id, last_ordered_at desc, currency
+    order by tenant_id asc, store_id asc, last_ordered_at desc, currency asc
 ),
 
 -- An order may name a store that was never opened: it has a row all the same.

@@ -82,7 +82,7 @@ months as (
         date_trunc('month', {{ utc_date('sales.sold_at') }}::timestamp)::date as month_on,
         sales.currency,
         -- The region of the last sale of the month.
-        (array_agg(terms.region order by sales.sold_at desc, terms.region))[1] as region,
+        (array_agg(terms.region order by sales.sold_at desc, terms.region asc))[1] as region,
         sum(sales.orders) as orders,
         sum(sales.order_revenue) as order_revenue,
         sum(sales.refunded_amount) as refunded_amount,
@@ -125,8 +125,9 @@ final as (
         revenue,
         commission,
         (rank() over (partition by tenant_id, month_on, currency order by revenue desc))::integer as revenue_rank,
-        case when region is not null then
-            (rank() over (partition by tenant_id, month_on, currency, region order by revenue desc))::integer
+        case
+            when region is not null then
+                (rank() over (partition by tenant_id, month_on, currency, region order by revenue desc))::integer
         end as revenue_rank_in_region
     from months
 )
