@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import sys
@@ -57,6 +58,8 @@ def tail(  # noqa: PLR0913 - the options
     from analytics_pipelines.settings import load_settings
 
     types = list(event_types) or None
+    # Ctrl-C may come in the middle of a query: that its transaction cannot be rolled back any more is nobody's concern.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     with open_pool(load_settings()) as pool:
         store = EventStore(pool)
         settled = store.settled_position()

@@ -63,6 +63,17 @@ class Demo:
         return json.loads(self.run("build", "--json"))
 
 
+_running: list[Demo] = []
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures of the test
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Stop the demo with the last of these tests: it would go on looking for work beside all others."""
+    if nextitem is None or not nextitem.nodeid.startswith("tests/e2e/"):
+        while _running:
+            _running.pop().run("down")
+
+
 @pytest.fixture(scope="session")
 def demo(_no_settings_from_outside: None) -> Iterator[Demo]:
     """The demo, built from nothing by `pipelines up --ui` and `build`, in a state folder of its own."""
@@ -73,12 +84,14 @@ def demo(_no_settings_from_outside: None) -> Iterator[Demo]:
         port = probe.getsockname()[1]
     environment = {**os.environ, "PIPELINES_HOME": str(folder), "PIPELINES_UI_PORT": str(port)}
     started = Demo(folder, f"http://127.0.0.1:{port}", {}, environment)
+    _running.append(started)
     try:
         started.run("up", "--ui")
         started.first_build = started.build()
         yield started
     finally:
-        started.run("down")
+        if started in _running:
+            started.run("down")
         shutil.rmtree(folder, ignore_errors=True)
 
 

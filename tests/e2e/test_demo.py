@@ -41,11 +41,12 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 
 def test_every_asset_of_the_catalog_is_materialized(demo: Demo) -> None:
-    """The first build makes every asset of the catalog, none fails, all to one position."""
+    """The first build makes every asset of the lineage, none fails, all to one position."""
     from analytics_pipelines.definitions import defs
 
     report = demo.first_build
-    catalog = {key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys}
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys}
+    catalog = {key for key in keys if not key.startswith("reports/")}  # made weekly, for people
     assert report["failures"] == []
     assert set(report["made"]) == catalog
     assert len({asset["built_to_position"] for asset in report["assets"]}) == 1
