@@ -2,13 +2,21 @@ select
     orders.tenant_id,
     orders.order_id,
     line.number::integer as line_number,
-    orders.customer_id,
+    placed.customer_id,
     line.item ->> 'product_id' as product_id,
-    orders.store_id,
+    placed.store_id,
     (line.item ->> 'quantity')::numeric as quantity,
     (line.item ->> 'revenue')::numeric as revenue,
     coalesce((line.item ->> 'discount')::numeric, 0) as discount,
     coalesce((line.item ->> 'coupon_discount')::numeric, 0) as coupon_discount,
-    orders.currency
+    placed.currency
 from {{ ref('stg_orders') }} as orders
+-- LIMIT has them taken out of the state once for each order, not again for each of its lines.
+cross join lateral (
+    select
+        orders.customer_id,
+        orders.store_id,
+        orders.currency
+    limit 1
+) as placed
 cross join lateral jsonb_array_elements(orders.lines) with ordinality as line (item, number)
