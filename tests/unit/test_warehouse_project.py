@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -85,8 +86,12 @@ def test_a_mart_is_touched_by_all_that_it_reads(model: Model, nodes: dict[str, d
 
 @pytest.mark.parametrize("model", MODELS, ids=name)
 def test_a_staging_view_is_a_plain_select(model: Model, nodes: dict[str, dict[str, Any]]) -> None:
-    """A mart's condition on its keys reaches the index behind a view only if nothing has to be computed in between."""
-    words = nodes[model.name]["raw_code"].lower().replace("with ordinality", "").split()
+    """A mart's condition on its keys reaches the index behind a view only if nothing has to be computed in between.
+
+    What is laid beside each row, by a lateral query, is no obstacle.
+    """
+    code = nodes[model.name]["raw_code"].lower().replace("with ordinality", "")
+    words = re.sub(r"lateral \(.*?\n\)", "", code, flags=re.DOTALL).split()
 
     assert model.key[0] != "staging" or not {"with", "distinct", "group", "order", "limit", "over"} & set(words)
 
