@@ -12,7 +12,7 @@ select
     placed.currency
 from {{ ref('stg_orders') }} as orders
 -- noqa: disable=LT02,ST05,AM09
--- LIMIT has them taken out of the state once for each order, not again for each of its lines.
+-- Taken out of the state once, and not again for each line.
 cross join lateral (
     select
         orders.customer_id,
