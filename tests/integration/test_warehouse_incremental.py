@@ -98,7 +98,7 @@ def build(settings: Settings, extent: dbt.Extent = dbt.TOUCHED) -> None:
 
 
 def interrupt(settings: Settings) -> None:
-    """Begin to build all models, as a run that was pinned before the newest events; kill dbt when some marts are done."""
+    """Begin to build all models as a run pinned before the newest events, and kill dbt when some marts are done."""
     up_to = rows(settings, "select min(up_to_position) from progress.pins")[0][0]
     results = dbt.build(settings, names(), up_to_position=up_to)
     of_events = {"fct_agent_days", "fct_campaign_touches", "fct_usage_hours"}
