@@ -74,6 +74,7 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             (12, "lead_moved_company", {**LEAD, "company_id": "y"}),
             (13, "introduction_made", {"introducer_id": "l", "introduced_id": "k"}),
             (14, "email_unsubscribed", LEAD), (15, "email_marked_as_spam", MAIL),
+            (16, "deal_lost", {**DEAL, "reason": "price"}),
         ),
         ("l",),
         {
@@ -82,7 +83,7 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "scored_by": "model-1", "sales_representative_id": "r", "emails_sent": 2, "emails_opened": 2,
             "emails_clicked": 0, "emails_replied": 1, "replies_per_email": Decimal("0.5"), "emails_bounced": 2,
             "hard_bounces": 1, "spam_complaints": 1, "unsubscribed_at": at(14), "introductions_made": 1,
-            "last_contact_at": at(9), "last_event_at": at(15),
+            "last_contact_at": at(9), "last_event_at": at(16),
         },
     ),
     "campaign_performance": (
@@ -328,11 +329,12 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             (2, "lead_created", {**LEAD, "company_id": "c", "company": "Acme Ltd", "industry": "Retail",
                                  "company_size": 9, "lead_source": "event", "email": "l@acme.example"}),
             (3, "company_updated", {"company_id": "c", "company_size": 12}),
+            (4, "lead_moved_company", {**LEAD, "company_id": "c"}),
         ),
         ("c",),
         {
             "company": "Acme Ltd", "industry": "Retail", "company_size": 12, "domain": "acme.example",
-            "region": "north", "created_at": at(1), "leads_created": 1, "last_event_at": at(3),
+            "region": "north", "created_at": at(1), "leads_created": 1, "last_event_at": at(4),
         },
     ),
     "deal_stages": (
