@@ -41,19 +41,22 @@ counted as (
         or not is_told
 ),
 
--- A session begins where nothing went before it for so long; one with an id where its id was not used for a day.
+-- A session begins where nothing went before it for so long; one with an id where its id was not used for a day. Those
+-- without end at midnight, so that none of a bot's activity is lost that goes on for days without a pause.
 marked as (
     select
         *,
         coalesce(
-            occurred_at - lag(occurred_at) over (partition by tenant_id, user_id, given_id order by occurred_at)
+            occurred_at - lag(occurred_at) over in_order
             > case
                 when given_id is null then interval '{{ var("session_gap_minutes") }} minutes'
                 else interval '24 hours'
-            end,
+            end
+            or (given_id is null and occurred_on > lag(occurred_on) over in_order),
             true
         ) as is_first
     from counted
+    window in_order as (partition by tenant_id, user_id, given_id order by occurred_at)
 ),
 
 numbered as (
@@ -71,7 +74,7 @@ begun as (
     from numbered
 ),
 
--- What lasts longer is cut at the end of the day after its first; a session of which only the end is told is none.
+-- What lasts longer, with an id, is cut at the end of the day after its first; one of which only the end is told is none.
 final as (
     select
         tenant_id,
