@@ -5,6 +5,7 @@
     indexes=[{'columns': ['tenant_id', 'lead_id']}, {'columns': ['tenant_id', 'closed_on']}],
 ) }}
 
+-- Amounts are never converted: one in another currency than the deal ended in, or has now, is not shown.
 with deals as (
     select * from {{ ref('stg_deals') }}
 ),
@@ -20,8 +21,8 @@ final as (
         closed_at,
         {{ utc_date('closed_at') }} as closed_on,
         coalesce(outcome, stage, 'opened') as stage,
-        opened_amount,
-        expected_amount,
+        case when opened_currency = currency then opened_amount end as opened_amount,
+        case when expected_currency = currency then expected_amount end as expected_amount,
         won_amount,
         currency,
         lost_reason
