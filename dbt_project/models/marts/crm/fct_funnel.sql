@@ -70,10 +70,8 @@ final as (
         entered,
         reached,
         dropped_off,
-        reached::numeric / nullif(entered, 0) as reached_rate,
-        reached::numeric / nullif(
-            lag(reached) over (partition by tenant_id, campaign_id order by step_number), 0
-        ) as step_rate,
+        {{ ratio('reached', 'entered') }} as reached_rate,
+        {{ ratio('reached', 'lag(reached) over (partition by tenant_id, campaign_id order by step_number)') }} as step_rate,
         median_seconds,
         mean_seconds
     from totals

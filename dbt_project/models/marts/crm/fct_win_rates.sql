@@ -31,7 +31,7 @@ final as (
         currency,
         count(*) filter (where status = 'won')::integer as deals_won,
         count(*) filter (where status = 'lost')::integer as deals_lost,
-        count(*) filter (where status = 'won')::numeric / count(*) as win_rate,
+        {{ ratio("count(*) filter (where status = 'won')", 'count(*)') }} as win_rate,
         coalesce(sum(won_amount), 0) as won_amount,
         avg(extract(epoch from took)) filter (where status = 'won') as mean_seconds_to_win
     from closed
