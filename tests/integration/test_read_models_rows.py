@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -350,6 +351,22 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "entered_at": at(1), "last_entered_at": at(3), "entries": 2, "probability": Decimal("0.4"),
             "last_event_at": at(3),
         },
+    ),
+    "experiment_variants": (
+        [
+            replace(started, schema_version=version)
+            for version, started in enumerate(
+                story(
+                    (1, "experiment_started", {"experiment_id": "e", "name": "New", "variants": ["red", "blue"]}),
+                    (0, "experiment_started", {"experiment_id": "e", "name": "Old", "variants": [
+                        {"variant": "blue", "weight": 9}, {"variant": "red", "weight": 1},
+                    ]}),
+                ),
+                1,
+            )
+        ],
+        ("e", "blue"),
+        {"name": "New", "is_control": False, "weight": 1, "started_at": at(0), "last_event_at": at(1)},
     ),
     "experiment_conversions": (
         story(
