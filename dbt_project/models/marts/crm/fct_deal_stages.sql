@@ -2,7 +2,6 @@
     key=['deal_id', 'stage'],
     recompute='deal_id',
     touched_by={'read_models.deal_stages': 'deal_id'},
-    indexes=[{'columns': ['tenant_id', 'stage', 'entered_on']}],
 ) }}
 
 with deal_stages as (

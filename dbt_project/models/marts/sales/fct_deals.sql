@@ -2,7 +2,11 @@
     key=['deal_id'],
     recompute='deal_id',
     touched_by={'read_models.deal_state': 'deal_id'},
-    indexes=[{'columns': ['tenant_id', 'lead_id']}, {'columns': ['tenant_id', 'closed_on']}],
+    indexes=[
+        {'columns': ['tenant_id', 'lead_id']},
+        {'columns': ['tenant_id', 'closed_on']},
+        {'columns': ['tenant_id', 'month_on']},
+    ],
 ) }}
 
 -- Amounts are never converted: one in another currency than the deal ended in, or has now, is not shown.
@@ -20,6 +24,7 @@ final as (
         opened_at,
         closed_at,
         {{ utc_date('closed_at') }} as closed_on,
+        {{ utc_month('closed_at') }} as month_on,
         coalesce(outcome, stage, 'opened') as stage,
         case when opened_currency = currency then opened_amount end as opened_amount,
         case when expected_currency = currency then expected_amount end as expected_amount,
