@@ -32,13 +32,13 @@ steps as (
                     '{{ step }}',
                     campaign_leads.{{ step }}_at,
                     greatest(
-                        null::timestamptz
-                        {%- for before in steps[:loop.index0] %},
+                        {% for before in steps[:loop.index0] -%}
                             case
                                 when campaign_leads.{{ before }}_at <= campaign_leads.{{ step }}_at
                                     then campaign_leads.{{ before }}_at
-                            end
-                        {%- endfor %}
+                            end,
+                        {% endfor -%}
+                        null::timestamptz
                     )
                 ){{ ',' if not loop.last }}
             {% endfor %}
