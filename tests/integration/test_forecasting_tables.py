@@ -118,7 +118,7 @@ def test_thirty_days_follow_the_last_one(connection: Connection) -> None:
 
 
 def test_a_day_that_is_over_keeps_its_last_forecast(connection: Connection) -> None:
-    """Beside a day's value stands what was expected of it before; the days ahead are expected anew; what is gone goes."""
+    """Beside a day's value stands what was last expected of it; days ahead are expected anew; what is gone goes."""
     revenue = daily("t", "USD", 80)
     fill(connection, revenue[:60] + daily("t", "EUR", 60), t=evening_of(FIRST + timedelta(days=60)))
     expected = [row for row in build(connection)[1] if row[2] == "USD"]

@@ -193,7 +193,7 @@ def test_one_run_builds_all_models_and_passes_all_tests(built: Warehouse) -> Non
 
 
 def test_every_table_says_to_which_position_it_was_built(built: Warehouse) -> None:
-    """mart_status has each table with rows, built to the pin and not to what was appended later."""
+    """mart_status has each table, built to the pin and not to what was appended later."""
     status = dict(built.rows("select mart, position from marts.mart_status where tenant_id = 'acme'"))
 
     assert set(status) == {model.name for model in MODELS if model.key[0] == "marts"} - {"mart_status"}
