@@ -200,6 +200,40 @@ def test_every_table_says_to_which_position_it_was_built(built: Warehouse) -> No
     assert set(status.values()) == {row[0] for row in built.rows("select max(up_to_position) from progress.pins")}
 
 
+def test_a_mart_that_dbt_does_not_make_tells_whether_it_is_fresh(copy: Settings) -> None:
+    """It is until what it has read changes, or a tenant's day turns; nobody knows where that was not written down.
+
+    A tenant has a row for each mart, be there rows of it in the mart or not.
+    """
+    query = "select mart, rows, is_fresh from marts.mart_status where tenant_id = 'other' order by mart"
+    with psycopg.connect(connections.admin_url(copy), autocommit=True) as connection:
+
+        def status() -> dict[str, tuple[int, bool | None]]:
+            return {mart: (rows, is_fresh) for mart, rows, is_fresh in connection.execute(query.encode())}
+
+        def record(inputs: dict[str, int] | None) -> None:
+            progress.record_build(
+                connection, asset_key="marts/customer_lifetime_values", position=1, rows={"other": 3}, seconds=1,
+                code_version="1", run_id="run", inputs=inputs,
+            )  # fmt: skip
+
+        connection.execute("insert into progress.watermarks values ('other', 1, '2026-03-01 08:00Z')")
+        record(None)
+        assert status()["customer_lifetime_values"] == (3, None)
+        assert status()["fct_orders"] == (0, True)
+        record(progress.changes(connection, ["marts.fct_orders"]))
+        assert status()["customer_lifetime_values"] == (3, True)
+
+        connection.execute("insert into progress.watermarks values ('other', 100, '2026-03-01 23:59Z')")
+        assert status()["customer_lifetime_values"] == (3, True)
+        connection.execute("insert into progress.watermarks values ('other', 101, '2026-03-02 00:00Z')")
+        assert status()["customer_lifetime_values"] == (3, False)
+
+        connection.execute("delete from progress.watermarks where position > 1")
+        progress.note_change(connection, "marts/fct_orders")
+        assert status()["customer_lifetime_values"] == (3, False)
+
+
 def test_orders_and_lines_are_what_the_log_says(built: Warehouse) -> None:
     """Lines are numbered and valued as sent, orders have their state; what came after the pin is not there."""
     assert built.rows("""
