@@ -293,7 +293,7 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
     result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads", whole=True)
 
     assert not result.success
-    assert checks(result)["fct_orders_revenue_equals_order_lines"] is False
+    assert checks(result)["fct_orders_revenue_equals_that_placed"] is False
     assert checks(result)["fct_orders_key_is_unique"] is True
     assert materialized(result) == {"fct_orders", "dim_leads"}
 

@@ -47,6 +47,10 @@ LATE = [
             order(27, "old", 2, line("tea", "7")),
         )
     ),
+    # Lines that were added, all taken off, and sent back.
+    event(41, "order_line_added", "order-returned", 5, order_id="returned", **line("jam", "15")),
+    event(42, "order_line_removed", "order-regretted", 2, order_id="regretted", product_id="tea"),
+    event(43, "order_line_returned", "order-till", 7, order_id="till", product_id="cup", quantity=1, refund=Decimal(2)),
     event(28, "customer_registered", "customer-bob", 9, customer_id="bob"),
     *LATE_APP_EVENTS,
 ]

@@ -10,8 +10,9 @@ select
     delivered_at,
     cancelled_at,
     refunded_at,
-    lines,
-    quantity,
     revenue,
+    lines_added,
+    lines_removed,
+    quantity_returned,
     refunded_amount
 from {{ source('read_models', 'order_state') }}

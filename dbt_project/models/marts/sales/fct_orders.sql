@@ -43,6 +43,9 @@ amounts as (
     select
         tenant_id,
         order_id,
+        count(*) as lines,
+        sum(quantity) as quantity,
+        sum(revenue) as revenue,
         sum(discount) as discount,
         sum(coupon_discount) as coupon_discount,
         coalesce(sum(revenue) filter (where cost is not null), 0) as costed_revenue,
@@ -71,21 +74,25 @@ final as (
         order_states.delivered_at,
         order_states.cancelled_at,
         order_states.refunded_at,
-        order_states.lines,
-        order_states.quantity,
-        order_states.revenue,
-        amounts.discount,
-        amounts.coupon_discount,
+        order_states.revenue as placed_revenue,
+        order_states.lines_added + order_states.lines_removed > 0 as is_changed,
+        coalesce(amounts.lines, 0)::integer as lines,
+        coalesce(amounts.quantity, 0) as quantity,
+        coalesce(amounts.revenue, 0) as revenue,
+        coalesce(amounts.discount, 0) as discount,
+        coalesce(amounts.coupon_discount, 0) as coupon_discount,
+        order_states.quantity_returned,
         order_states.refunded_amount,
-        amounts.costed_revenue,
-        amounts.cost,
-        amounts.costed_revenue - amounts.cost as profit
+        coalesce(amounts.costed_revenue, 0) as costed_revenue,
+        coalesce(amounts.cost, 0) as cost,
+        coalesce(amounts.costed_revenue - amounts.cost, 0) as profit
     from orders
     inner join order_states
         on
             orders.tenant_id = order_states.tenant_id
             and orders.order_id = order_states.order_id
-    inner join amounts
+    -- An order whose lines were all taken off has none, and is there all the same.
+    left join amounts
         on
             orders.tenant_id = amounts.tenant_id
             and orders.order_id = amounts.order_id
