@@ -123,7 +123,7 @@ final as (
         kept_lines.quantity * costs.cost_price as cost,
         kept_lines.revenue - kept_lines.quantity * costs.cost_price as profit,
         kept_lines.currency,
-        order_states.status
+        order_states.status = 'cancelled' as is_cancelled
     from kept_lines
     inner join order_states
         on
