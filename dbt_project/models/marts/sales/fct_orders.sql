@@ -72,7 +72,7 @@ final as (
         order_states.paid_at,
         order_states.shipped_at,
         order_states.delivered_at,
-        order_states.cancelled_at,
+        case when order_states.status = 'cancelled' then order_states.status_since_at end as cancelled_at,
         order_states.refunded_at,
         order_states.revenue as placed_revenue,
         order_states.lines_added + order_states.lines_removed > 0 as is_changed,
