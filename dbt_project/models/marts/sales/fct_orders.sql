@@ -17,9 +17,8 @@
     indexes=[
         {'columns': ['tenant_id', 'customer_id', 'ordered_at']},
         {'columns': ['tenant_id', 'ordered_on']},
+        {'columns': ['tenant_id', 'month_on']},
         {'columns': ['tenant_id', 'store_id'], 'where': 'store_id is not null'},
-        {'columns': ['tenant_id', 'region'], 'where': 'region is not null'},
-        {'columns': ['tenant_id', 'sales_representative_id'], 'where': 'sales_representative_id is not null'},
     ],
 ) }}
 
@@ -69,6 +68,7 @@ final as (
         order_states.status,
         order_states.placed_at as ordered_at,
         {{ utc_date('order_states.placed_at') }} as ordered_on,
+        date_trunc('month', order_states.placed_at at time zone 'UTC')::date as month_on,
         order_states.paid_at,
         order_states.shipped_at,
         order_states.delivered_at,
