@@ -57,7 +57,8 @@ final as (
         coalesce(amounts.refunded_amount, 0) as refunded_amount,
         coalesce(amounts.costed_revenue, 0) as costed_revenue,
         coalesce(amounts.cost, 0) as cost,
-        coalesce(amounts.profit, 0) as profit
+        coalesce(amounts.profit, 0) as profit,
+        coalesce(amounts.profit - amounts.refunded_amount, 0) as profit_after_refunds
     from days
     left join amounts using (tenant_id, revenue_on, currency)
 )

@@ -85,7 +85,8 @@ final as (
         order_states.refunded_amount,
         coalesce(amounts.costed_revenue, 0) as costed_revenue,
         coalesce(amounts.cost, 0) as cost,
-        coalesce(amounts.costed_revenue - amounts.cost, 0) as profit
+        coalesce(amounts.costed_revenue - amounts.cost, 0) as profit,
+        coalesce(amounts.costed_revenue - amounts.cost, 0) - order_states.refunded_amount as profit_after_refunds
     from orders
     inner join order_states
         on

@@ -87,6 +87,7 @@ final as (
         months.costed_revenue,
         months.cost,
         months.costed_revenue - months.cost as profit,
+        months.costed_revenue - months.cost - months.refunded_amount as profit_after_refunds,
         {{ ratio('months.revenue', 'sum(months.revenue) over all_regions') }} as revenue_share,
         (rank() over (all_regions order by months.revenue desc))::integer as revenue_rank,
         previous.revenue as previous_revenue,
