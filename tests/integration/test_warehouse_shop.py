@@ -133,7 +133,7 @@ def test_revenue_is_found_again_by_region_and_category(built: Built) -> None:
         ("fct_region_months", "region", orders),
         ("fct_category_performance", "category", lines),
     ):
-        found = built.rows(f"select {column}, month_on::text, currency, revenue from marts.{table}")
+        found = built.rows(f"select {column}, month_on::text, currency, revenue from marts.{table} where revenue > 0")
         assert {row[:3]: row[3] for row in found} == by(rows, [column, "month", "currency"], "revenue")
 
 

@@ -67,7 +67,7 @@ amounts as (
         0 as costed_revenue,
         0 as cost
     from refunds
-    where {{ touched('refunds.refunded_on') }}
+    where not is_cancelled and {{ touched('refunds.refunded_on') }}
     group by tenant_id, refunded_on, currency
 ),
 

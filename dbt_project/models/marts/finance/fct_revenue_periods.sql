@@ -120,6 +120,7 @@ final as (
         periods.costed_revenue,
         periods.cost,
         periods.costed_revenue - periods.cost as profit,
+        periods.costed_revenue - periods.cost - periods.refunded_amount as profit_after_refunds,
         previous.revenue as previous_revenue,
         {{ ratio('periods.revenue - previous.revenue', 'previous.revenue') }} as growth,
         last_year.revenue as last_year_revenue,

@@ -19,7 +19,7 @@ order_lines as (
 
 kept_lines as (
     select * from order_lines
-    where status <> 'cancelled' and {{ touched('order_lines.product_id') }}
+    where not is_cancelled and {{ touched('order_lines.product_id') }}
 ),
 
 by_currency as (

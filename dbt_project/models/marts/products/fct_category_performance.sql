@@ -17,7 +17,7 @@
 with order_lines as (
     select * from {{ ref('fct_order_lines') }}
     where
-        status <> 'cancelled'
+        not is_cancelled
         and {{ touched('month_on') }}
 ),
 
