@@ -102,7 +102,8 @@ final as (
         case when products.units_received > 0 then products.stock_level end as stock_level,
         products.reorder_point,
         coalesce(
-            products.units_received > 0
+            products.discontinued_at is null
+            and products.units_received > 0
             and products.stock_level < coalesce(products.reorder_point, {{ var('low_stock_below') }}),
             false
         ) as is_low_stock,
