@@ -160,6 +160,23 @@ def test_customers_are_in_their_segments(built: Built) -> None:
     assert built.rows(history) == [("20-29",), ("30-39",)]
 
 
+def test_products_are_ranked_in_each_currency(built: Built) -> None:
+    """A product sold in two currencies has a place among those of each, with what it brought there."""
+    lines = pd.DataFrame([line for line in built.shop.lines if line["order_id"] not in built.shop.cancelled])
+    orders = lines.groupby(["product_id", "currency"])["order_id"].nunique().to_dict()
+    revenue = lines.groupby(["product_id", "currency"])["revenue"].sum()
+    places = revenue.groupby(level="currency").rank(method="min", ascending=False).astype(int).to_dict()
+    assert {currency for _, currency in orders} == {"EUR", "USD"}
+
+    found = built.rows("select product_id, currency, orders, revenue from marts.fct_product_sales")
+    assert {row[:2]: row[2] for row in found} == orders
+    assert {row[:2]: row[3] for row in found} == revenue.to_dict()
+    found = built.rows("select product_id, currency, revenue_rank from marts.fct_product_rankings")
+    assert {row[:2]: row[2] for row in found} == places
+    most = {product: currency for (product, currency), _ in sorted(orders.items(), key=lambda item: item[1])}
+    assert dict(built.rows("select product_id, currency from marts.dim_products")) == most
+
+
 def test_months_grow_against_the_month_before(built: Built) -> None:
     """A month's revenue is that of its orders and deals; it grows against that of the one before, if both are over."""
     amounts = [*built.kept, *({**deal, "revenue": deal["amount"], "currency": "EUR"} for deal in built.shop.deals)]

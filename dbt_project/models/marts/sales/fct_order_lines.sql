@@ -22,7 +22,7 @@
         'read_models.order_state': 'order_id',
         'marts.dim_product_history': {'product_id': orders_of_another_cost},
     },
-    indexes=[{'columns': ['tenant_id', 'product_id']}, {'columns': ['tenant_id', 'month_on']}],
+    indexes=[{'columns': ['tenant_id', 'product_id']}, {'columns': ['tenant_id', 'ordered_on']}],
 ) }}
 
 with placed_lines as (
