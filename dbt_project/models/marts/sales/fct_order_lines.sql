@@ -115,7 +115,7 @@ final as (
         kept_lines.store_id,
         order_states.placed_at as ordered_at,
         {{ utc_date('order_states.placed_at') }} as ordered_on,
-        date_trunc('month', order_states.placed_at at time zone 'UTC')::date as month_on,
+        {{ utc_month('order_states.placed_at') }} as month_on,
         kept_lines.quantity,
         kept_lines.revenue,
         kept_lines.discount,

@@ -68,7 +68,7 @@ final as (
         order_states.status,
         order_states.placed_at as ordered_at,
         {{ utc_date('order_states.placed_at') }} as ordered_on,
-        date_trunc('month', order_states.placed_at at time zone 'UTC')::date as month_on,
+        {{ utc_month('order_states.placed_at') }} as month_on,
         order_states.paid_at,
         order_states.shipped_at,
         order_states.delivered_at,
