@@ -23,7 +23,8 @@ customers as (
         sum(revenue) as revenue,
         sum(refunded_amount) as refunded_amount,
         sum(costed_revenue) as costed_revenue,
-        sum(cost) as cost
+        sum(cost) as cost,
+        sum(profit_after_refunds) as profit_after_refunds
     from orders
     group by tenant_id, region, month_on, currency, customer_id
 ),
@@ -39,7 +40,8 @@ final as (
         sum(revenue) as revenue,
         sum(refunded_amount) as refunded_amount,
         sum(costed_revenue) as costed_revenue,
-        sum(cost) as cost
+        sum(cost) as cost,
+        sum(profit_after_refunds) as profit_after_refunds
     from customers
     group by tenant_id, region, month_on, currency
 )

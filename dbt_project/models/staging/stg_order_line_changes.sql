@@ -1,7 +1,7 @@
 select
     tenant_id,
     order_id,
-    moment,
+    moment collate "C" as moment,
     added_at,
     removed_at,
     product_id,

@@ -7,5 +7,5 @@ select
     region,
     currency,
     lines,
-    moment
+    moment collate "C" as moment
 from {{ source('read_models', 'order_contents') }}

@@ -58,7 +58,7 @@ final as (
         coalesce(amounts.costed_revenue, 0) as costed_revenue,
         coalesce(amounts.cost, 0) as cost,
         coalesce(amounts.profit, 0) as profit,
-        coalesce(amounts.profit - amounts.refunded_amount, 0) as profit_after_refunds
+        coalesce(amounts.profit_after_refunds, 0) as profit_after_refunds
     from days
     left join amounts using (tenant_id, revenue_on, currency)
 )

@@ -24,7 +24,7 @@ final as (
         sum(costed_revenue) as costed_revenue,
         sum(cost) as cost,
         sum(costed_revenue - cost) as profit,
-        sum(costed_revenue - cost - refunded_amount) as profit_after_refunds
+        sum(profit_after_refunds) as profit_after_refunds
     from orders
     group by tenant_id, ordered_on, channel, status, currency
 )

@@ -65,7 +65,7 @@ added_lines as (
         orders.order_id,
         (
             jsonb_array_length(orders.lines)
-            + row_number() over (partition by orders.tenant_id, orders.order_id order by additions.moment collate "C")
+            + row_number() over (partition by orders.tenant_id, orders.order_id order by additions.moment)
         )::integer as line_number,
         orders.customer_id,
         additions.product_id,
@@ -81,7 +81,7 @@ added_lines as (
         on
             additions.tenant_id = orders.tenant_id
             and additions.order_id = orders.order_id
-            and additions.moment collate "C" > orders.moment
+            and additions.moment > orders.moment
 ),
 
 order_lines as (
@@ -101,7 +101,7 @@ kept_lines as (
             removals.tenant_id = order_lines.tenant_id
             and removals.order_id = order_lines.order_id
             and removals.product_id = order_lines.product_id
-            and removals.moment collate "C" > order_lines.moment
+            and removals.moment > order_lines.moment
     )
 ),
 

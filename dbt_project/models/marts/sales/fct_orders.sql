@@ -86,7 +86,10 @@ final as (
         coalesce(amounts.costed_revenue, 0) as costed_revenue,
         coalesce(amounts.cost, 0) as cost,
         coalesce(amounts.costed_revenue - amounts.cost, 0) as profit,
-        coalesce(amounts.costed_revenue - amounts.cost, 0) - order_states.refunded_amount as profit_after_refunds
+        case
+            when amounts.costed_revenue > 0 then amounts.costed_revenue - amounts.cost - order_states.refunded_amount
+            else 0
+        end as profit_after_refunds
     from orders
     inner join order_states
         on

@@ -22,7 +22,8 @@ final as (
         orders.currency,
         orders.status = 'cancelled' as is_cancelled,
         refunds.refunds::integer as refunds,
-        refunds.refunded_amount
+        refunds.refunded_amount,
+        case when orders.costed_revenue > 0 then refunds.refunded_amount else 0 end as costed_refunded_amount
     from refunds
     inner join orders
         on

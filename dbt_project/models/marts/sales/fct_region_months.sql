@@ -56,7 +56,8 @@ months as (
         coalesce(amounts.revenue, 0) as revenue,
         coalesce(amounts.refunded_amount, 0) as refunded_amount,
         coalesce(amounts.costed_revenue, 0) as costed_revenue,
-        coalesce(amounts.cost, 0) as cost
+        coalesce(amounts.cost, 0) as cost,
+        coalesce(amounts.profit_after_refunds, 0) as profit_after_refunds
     from regions
     inner join tenants
         on regions.tenant_id = tenants.tenant_id
@@ -87,7 +88,7 @@ final as (
         months.costed_revenue,
         months.cost,
         months.costed_revenue - months.cost as profit,
-        months.costed_revenue - months.cost - months.refunded_amount as profit_after_refunds,
+        months.profit_after_refunds,
         {{ ratio('months.revenue', 'sum(months.revenue) over all_regions') }} as revenue_share,
         (rank() over (all_regions order by months.revenue desc))::integer as revenue_rank,
         previous.revenue as previous_revenue,

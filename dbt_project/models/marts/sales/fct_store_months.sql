@@ -24,7 +24,7 @@ final as (
         sum(costed_revenue) as costed_revenue,
         sum(cost) as cost,
         sum(costed_revenue - cost) as profit,
-        sum(costed_revenue - cost - refunded_amount) as profit_after_refunds,
+        sum(profit_after_refunds) as profit_after_refunds,
         min(ordered_at) as first_ordered_at,
         max(ordered_at) as last_ordered_at
     from orders
