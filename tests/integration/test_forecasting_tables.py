@@ -84,11 +84,7 @@ def test_days_without_revenue_hold_zero(connection: Connection) -> None:
     """From the first revenue to the watermark no day is missing, and no zeros come before the first."""
     fill(
         connection,
-        [
-            ("t", FIRST, "USD", Decimal(0)),
-            ("t", FIRST + timedelta(days=1), "USD", Decimal(7)),
-            ("t", FIRST + timedelta(days=3), "USD", Decimal(9)),
-        ],
+        [("t", FIRST + timedelta(days=day), "USD", Decimal(value)) for day, value in enumerate((0, 7, 0, 9, 0, 0, 0))],
         t=evening_of(FIRST + timedelta(days=6)),
     )
 
