@@ -17,7 +17,7 @@ group by currency;
 -- name: real_time
 -- The app's use by hour, over a day up to any hour.
 \set hour random(24, 8759)
-select hour_at, active_workspaces, active_users, executions, executions_failed, p95_ms
+select hour_at, active_workspaces, active_users, active_bots, executions, executions_failed, p95_ms
 from marts.fct_usage_hours
 where
     hour_at > timestamptz '2017-01-01 00:00:00Z' + (:hour - 24) * interval '1 hour'
@@ -42,7 +42,7 @@ order by segment, currency;
 
 -- name: profit
 -- Revenue, cost and profit by month, with growth.
-select starts_on, currency, revenue, cost, profit, growth, growth_on_last_year
+select starts_on, currency, is_complete, revenue, cost, profit_after_refunds, growth, growth_on_last_year
 from marts.fct_revenue_periods
 where grain = 'month'
 order by starts_on, currency;
@@ -50,7 +50,7 @@ order by starts_on, currency;
 -- name: region
 -- The regions of a month against the month before.
 \set month random(0, 11)
-select region, currency, customers, orders, revenue, profit, revenue_share, revenue_rank, growth
+select region, currency, customers, orders, revenue, profit_after_refunds, revenue_share, revenue_rank, growth
 from marts.fct_region_months
 where month_on = (date '2017-01-01' + :month * interval '1 month')::date
 order by currency, revenue_rank;
@@ -75,7 +75,7 @@ order by step_number;
 
 -- name: retention
 -- How many of each month's new customers come back, month by month. A currency is a shop of its own.
-select currency, cohort_month_on, months_since, customers, retained, retention_rate
+select currency, cohort_month_on, months_since, is_complete, customers, retained, retention_rate
 from marts.fct_customer_cohorts
 order by currency, cohort_month_on, months_since;
 
