@@ -52,7 +52,7 @@ _ORDER_PRODUCTS = """
     select min(ordered_at) as ordered_at, array_agg(distinct number) as numbers
     from marts.fct_order_lines
     inner join popular_products using (tenant_id, product_id)
-    where status <> 'cancelled'
+    where not is_cancelled
     group by tenant_id, order_id
 """
 

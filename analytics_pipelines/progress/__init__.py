@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from psycopg.types.json import Jsonb
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
@@ -48,13 +50,14 @@ _NOTE_NEW_EVENTS = """
 """
 
 _RECORD = """
-    insert into progress.builds (tenant_id, asset_key, position, watermark, rows, seconds, code_version, run_id)
+    insert into progress.builds
+        (tenant_id, asset_key, position, watermark, rows, seconds, code_version, run_id, inputs)
     values (%(tenant_id)s, %(asset_key)s, %(position)s, progress.watermark(%(tenant_id)s), %(rows)s, %(seconds)s,
-        %(code_version)s, %(run_id)s)
+        %(code_version)s, %(run_id)s, %(inputs)s)
     on conflict (tenant_id, asset_key) do update set
         position = excluded.position, watermark = excluded.watermark, rows = excluded.rows,
         seconds = excluded.seconds, code_version = excluded.code_version, run_id = excluded.run_id,
-        built_at = clock_timestamp()
+        inputs = excluded.inputs, built_at = clock_timestamp()
 """
 
 
@@ -120,6 +123,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
     seconds: float,
     code_version: str,
     run_id: str,
+    inputs: Mapping[str, int] | None = None,
 ) -> None:
     """Write down that an asset was built, in the transaction that built it.
 
@@ -131,6 +135,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         seconds: how long it took.
         code_version: the version of the code that built it.
         run_id: the run.
+        inputs: what `changes` told before they were read; the asset is fresh until one of them changes.
     """
     facts = {
         "asset_key": asset_key,
@@ -138,6 +143,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         "seconds": seconds,
         "code_version": code_version,
         "run_id": run_id,
+        "inputs": None if inputs is None else Jsonb(dict(inputs)),
     }
     counts = {**rows, ALL_TENANTS: sum(rows.values())}
     connection.execute(
@@ -194,6 +200,18 @@ def lag(connection: Connection, position: int) -> tuple[int, float]:
     ).fetchone()
     assert row is not None
     return row[0], max(row[1], 0.0)
+
+
+def changes(connection: Connection, relations: Sequence[str]) -> dict[str, int]:
+    """Return how often each of these relations, as `schema.name`, has changed; ask before reading them."""
+    rows = connection.execute(
+        """
+        select relation, coalesce(change, 0)
+        from unnest(%s::text[]) as relation left join progress.changes on model = relation
+        """,
+        [list(relations)],
+    )
+    return dict(rows.fetchall())
 
 
 def note_change(connection: Connection, asset_key: str) -> None:

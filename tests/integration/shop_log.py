@@ -124,6 +124,17 @@ class Shop:
         self.cancelled.add(order_id)
         self.tell("order_cancelled", f"order-{order_id}", minute, late=late, order_id=order_id, reason="regret")
 
+    def change(self, order_id: str, removed: str, added: str, *, late: bool = False) -> None:
+        """Take a product off an order a minute after it was placed, and add a line a minute later."""
+        order = next(order for order in self.orders if order["order_id"] == order_id)
+        minute, stream = (order["at"] - BEGIN) // timedelta(minutes=1), f"order-{order_id}"
+        line = {"product_id": added, "quantity": Decimal(2), "revenue": Decimal(5)}
+        self.tell("order_line_removed", stream, minute + 1, late=late, order_id=order_id, product_id=removed)
+        self.tell("order_line_added", stream, minute + 2, late=late, order_id=order_id, **line)
+        self.lines = [line for line in self.lines if (line["order_id"], line["product_id"]) != (order_id, removed)]
+        self.lines.append({**line, "order_id": order_id, "at": order["at"], "currency": order["currency"]})
+        order["revenue"] = sum(line["revenue"] for line in self.lines if line["order_id"] == order_id)
+
     def win(self, deal_id: str, minute: int, representative: str, *, late: bool = False) -> None:
         """Open a deal and win it."""
         told = {"deal_id": deal_id, "lead_id": "l", "amount": Decimal(300), "currency": "EUR",
@@ -161,10 +172,13 @@ def make_shop() -> Shop:
         )
     for number in range(ORDERS):
         shop.place(chance, f"o{number}", chance.randrange(DAYS * day))
+    for line in shop.lines[:30:5]:
+        shop.change(line["order_id"], line["product_id"], "pot")
     for number in range(6):
         shop.win(f"d{number}", chance.randrange(DAYS * day), chance.choice(REPRESENTATIVES))
     # Told after the first build: what it changes lies weeks and months back.
     shop.place(chance, "late", 25 * day, late=True)
+    shop.change("o20", next(o["product_id"] for o in shop.lines if o["order_id"] == "o20"), "tea", late=True)
     shop.cancel(next(o["order_id"] for o in shop.orders if o["channel"] == "online"), DAYS * day, late=True)
     shop.set_cost("jam", 30 * day, "0.75", late=True)
     shop.set_share("bob", 70 * day, "0.30", late=True)

@@ -18,7 +18,7 @@ _INPUTS = """
         1 as interactions, timestamptz '2024-03-01 12:00Z' as first_at, timestamptz '2024-03-01 12:00Z' as last_at
     from generate_series(1, 40) as n;
     create table marts.fct_order_lines as
-    select 'shop' as tenant_id, 'order-' || n as order_id, product_id, 'completed' as status,
+    select 'shop' as tenant_id, 'order-' || n as order_id, product_id, false as is_cancelled,
         timestamptz '2024-03-01 12:00Z' as ordered_at
     from generate_series(1, 30) as n, unnest(array['a', 'b', 'c']) as product_id;
     create table marts.dim_products as

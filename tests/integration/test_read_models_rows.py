@@ -140,10 +140,10 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "status": "completed", "status_since": at(DAY), "seconds_in_pending": 600,
             "seconds_in_processing": (DAY - 10) * 60, "seconds_in_completed": 0, "seconds_in_cancelled": 0,
             "invalid_transitions": 1, "placed_at": at(0), "paid_at": at(10), "shipped_at": at(60),
-            "delivered_at": at(DAY), "cancelled_at": at(DAY + 1), "refunded_at": at(DAY + 3),
+            "delivered_at": at(DAY), "cancelled_at": at(DAY + 1), "refunded_at": at(DAY + 2),
             "seconds_to_payment": 600, "seconds_to_shipment": 3000, "seconds_to_delivery": (DAY - 60) * 60,
             "payments_failed": 1, "lines": 1, "quantity": 2, "revenue": Decimal("9.90"), "quantity_returned": 1,
-            "paid_amount": Decimal("9.90"), "refunded_amount": Decimal("4.95"),
+            "paid_amount": Decimal("9.90"), "refunded_amount": Decimal("9.95"),
         },
     ),
     "customer_profile": (
@@ -451,15 +451,30 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
         {
             "customer_id": "v", "store_id": None, "sales_representative_id": "r", "region": None, "channel": "online",
             "currency": "EUR", "lines": [{"product_id": "p", "quantity": 2, "revenue": 9.9}],
+            "moment": "2017-06-01T12:01:00.000000Z 4611686018427387904 1 test",
+        },
+    ),
+    "order_line_changes": (
+        story(
+            (0, "order_line_added", {**ORDER, **LINE, "discount": Decimal("0.10")}),
+            (0, "order_line_added", {**ORDER, **LINE, "revenue": 5}),
+            (1, "order_line_removed", {**ORDER, "product_id": "p"}),
+        ),
+        ("o", "2017-06-01T12:00:00.000000Z 4611686018427387904 0 test"),
+        {
+            "added_at": at(0), "removed_at": None, "product_id": "p", "quantity": 2, "revenue": Decimal("9.90"),
+            "discount": Decimal("0.10"), "coupon_discount": None,
         },
     ),
     "order_refunds": (
         story(
             (0, "order_refunded", {**ORDER, "amount": Decimal("4.95")}),
             (1, "order_refunded", {**ORDER, "amount": 1}), (DAY, "order_refunded", {**ORDER, "amount": 9}),
+            (2, "order_line_returned", {**ORDER, "product_id": "p", "quantity": 1, "refund": Decimal("0.05")}),
+            (3, "order_line_returned", {**ORDER, "product_id": "p", "quantity": 1, "refund": 0}),
         ),
         ("o", "2017-06-01"),
-        {"refunds": 2, "refunded_amount": Decimal("5.95")},
+        {"refunds": 3, "refunded_amount": Decimal("6.00")},
     ),
     "deal_state": (
         story(

@@ -90,7 +90,7 @@ MEANINGS = {
     "quantity_change": "Units more, or fewer when negative",
     "reason": "Why",
     "recipient_id": "The lead who was written to",
-    "refund": "Money given back for what was returned",
+    "refund": "Money given back for what was returned; order_refunded is not sent for it, too",
     "region": "Region of sale",
     "revenue": "What the seller receives for the whole line, after discounts",
     "role": "What the user may do in the workspace",

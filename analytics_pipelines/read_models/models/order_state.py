@@ -11,6 +11,7 @@ from analytics_pipelines.read_models.columns import (
     total,
 )
 from analytics_pipelines.read_models.declaration import ReadModel
+from analytics_pipelines.read_models.models.order_refunds import GIVEN_BACK, GIVES_BACK
 
 STORE = "data ->> 'channel' = 'store'"
 ONLINE = "data ->> 'channel' <> 'store'"
@@ -56,7 +57,8 @@ MODEL = ReadModel(
         earliest("shipped_at", "When it left (UTC)", "order_shipped"),
         earliest("delivered_at", "When it arrived (UTC)", "order_delivered"),
         earliest("cancelled_at", "When it was cancelled (UTC)", "order_cancelled"),
-        earliest("refunded_at", "When money was first given back (UTC)", "order_refunded"),
+        earliest("refunded_at", "When money was first given back (UTC)", *GIVES_BACK,
+                 where=f"event_type = 'order_refunded' or {GIVEN_BACK} > 0"),
         _seconds("seconds_to_payment", "Seconds from placed to paid", "placed_at", "paid_at"),
         _seconds("seconds_to_shipment", "Seconds from paid to shipped", "paid_at", "shipped_at"),
         _seconds("seconds_to_delivery", "Seconds from shipped to delivered", "shipped_at", "delivered_at"),
@@ -72,7 +74,7 @@ MODEL = ReadModel(
         total("quantity_returned", "Units that came back", "order_line_returned",
               value="(data ->> 'quantity')::numeric"),
         total("paid_amount", "Money received", "order_paid", value="(data ->> 'amount')::numeric"),
-        total("refunded_amount", "Money given back", "order_refunded", value="(data ->> 'amount')::numeric"),
+        total("refunded_amount", "Money given back, for returned lines or otherwise", *GIVES_BACK, value=GIVEN_BACK),
         latest(
             "last_event_at", "Newest event of the row (UTC)",
             "order_placed", "order_paid", "order_confirmed", "order_processing_started", "order_shipped",

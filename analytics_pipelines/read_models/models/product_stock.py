@@ -62,7 +62,7 @@ MODEL = ReadModel(
         latest(
             "last_event_at", "Newest event of the row (UTC)",
             "product_added", "product_discontinued", "price_changed", *_COST, "stock_adjusted", "stock_reserved",
-            "stock_released", "order_line_returned", "reorder_point_set", "order_placed",
+            "stock_released", "order_line_added", "order_line_returned", "reorder_point_set", "order_placed",
         ),
     ),
 )  # fmt: skip

@@ -31,7 +31,8 @@ amounts as (
         0 as deal_revenue,
         0 as refunded_amount,
         coalesce(sum(costed_revenue) filter (where status <> 'cancelled'), 0) as costed_revenue,
-        coalesce(sum(cost) filter (where status <> 'cancelled'), 0) as cost
+        coalesce(sum(cost) filter (where status <> 'cancelled'), 0) as cost,
+        0 as costed_refunded_amount
     from orders
     where {{ touched('orders.ordered_on') }}
     group by tenant_id, ordered_on, currency
@@ -48,7 +49,8 @@ amounts as (
         sum(won_amount) as deal_revenue,
         0 as refunded_amount,
         0 as costed_revenue,
-        0 as cost
+        0 as cost,
+        0 as costed_refunded_amount
     from deals
     where status = 'won' and {{ touched('deals.closed_on') }}
     group by tenant_id, closed_on, currency
@@ -65,9 +67,10 @@ amounts as (
         0 as deal_revenue,
         sum(refunded_amount) as refunded_amount,
         0 as costed_revenue,
-        0 as cost
+        0 as cost,
+        sum(costed_refunded_amount) as costed_refunded_amount
     from refunds
-    where {{ touched('refunds.refunded_on') }}
+    where not is_cancelled and {{ touched('refunds.refunded_on') }}
     group by tenant_id, refunded_on, currency
 ),
 
@@ -84,7 +87,8 @@ final as (
         sum(refunded_amount) as refunded_amount,
         sum(costed_revenue) as costed_revenue,
         sum(cost) as cost,
-        sum(costed_revenue - cost) as profit
+        sum(costed_revenue - cost) as profit,
+        sum(costed_revenue - cost - costed_refunded_amount) as profit_after_refunds
     from amounts
     group by tenant_id, revenue_on, currency
 )

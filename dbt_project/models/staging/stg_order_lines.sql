@@ -9,7 +9,8 @@ select
     (line.item ->> 'revenue')::numeric as revenue,
     coalesce((line.item ->> 'discount')::numeric, 0) as discount,
     coalesce((line.item ->> 'coupon_discount')::numeric, 0) as coupon_discount,
-    placed.currency
+    placed.currency,
+    placed.moment
 from {{ ref('stg_orders') }} as orders
 -- noqa: disable=LT02,ST05,AM09
 -- Taken out of the state once, and not again for each line.
@@ -17,7 +18,8 @@ cross join lateral (
     select
         orders.customer_id,
         orders.store_id,
-        orders.currency
+        orders.currency,
+        orders.moment
     limit 1
 ) as placed
 -- noqa: enable=all

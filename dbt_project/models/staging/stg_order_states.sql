@@ -4,14 +4,15 @@ select
     channel,
     currency,
     status,
+    status_since as status_since_at,
     placed_at,
     paid_at,
     shipped_at,
     delivered_at,
-    cancelled_at,
     refunded_at,
-    lines,
-    quantity,
     revenue,
+    lines_added,
+    lines_removed,
+    quantity_returned,
     refunded_amount
 from {{ source('read_models', 'order_state') }}

@@ -6,5 +6,6 @@ select
     sales_representative_id,
     region,
     currency,
-    lines
+    lines,
+    moment collate "C" as moment
 from {{ source('read_models', 'order_contents') }}

@@ -1,34 +1,13 @@
 {{ config(
     key=['cohort_month_on', 'currency', 'months_since'],
-    recompute='tenant_id',
-    touched_by={'marts.fct_orders': 'tenant_id'},
+    recompute='cohort_month_on',
+    touched_by={'marts.fct_customer_months': 'cohort_month_on'},
+    as_of_day=true,
 ) }}
 
-with orders as (
-    select * from {{ ref('fct_orders') }}
-    where
-        status <> 'cancelled'
-        and {{ touched('tenant_id') }}
-),
-
-customer_months as (
-    select
-        tenant_id,
-        customer_id,
-        currency,
-        date_trunc('month', ordered_on::timestamp)::date as month_on,
-        count(*) as orders,
-        sum(revenue) as revenue
-    from orders
-    group by tenant_id, customer_id, currency, date_trunc('month', ordered_on::timestamp)
-),
-
--- Each currency is a shop of its own here: amounts of two cannot be compared.
-placed as (
-    select
-        *,
-        min(month_on) over (partition by tenant_id, customer_id, currency) as cohort_month_on
-    from customer_months
+with customer_months as (
+    select * from {{ ref('fct_customer_months') }}
+    where {{ touched('cohort_month_on') }}
 ),
 
 active as (
@@ -40,7 +19,7 @@ active as (
         count(*) as customers,
         sum(orders) as orders,
         sum(revenue) as revenue
-    from placed
+    from customer_months
     group by tenant_id, cohort_month_on, currency, month_on
 ),
 
@@ -54,27 +33,28 @@ cohorts as (
     where month_on = cohort_month_on
 ),
 
-last_months as (
+tenants as (
     select
         tenant_id,
-        max(month_on) as last_month_on
-    from active
+        {{ utc_date(as_of_day('tenant_id')) }} as as_of_on
+    from cohorts
     group by tenant_id
 ),
 
--- A month in which nobody of a cohort bought has its row, too.
+-- A month in which nobody of a cohort bought has its row, too, up to the month that is not over yet.
 months as (
     select
         cohorts.tenant_id,
         cohorts.cohort_month_on,
         cohorts.currency,
         cohorts.customers,
-        month.month_at::date as month_on
+        month.month_at::date as month_on,
+        (month.month_at + interval '1 month')::date <= tenants.as_of_on as is_complete
     from cohorts
-    inner join last_months
-        on cohorts.tenant_id = last_months.tenant_id
+    inner join tenants
+        on cohorts.tenant_id = tenants.tenant_id
     cross join lateral generate_series(
-        cohorts.cohort_month_on::timestamp, last_months.last_month_on::timestamp, interval '1 month'
+        cohorts.cohort_month_on::timestamp, tenants.as_of_on::timestamp, interval '1 month'
     ) as month (month_at)
 ),
 
@@ -88,6 +68,7 @@ final as (
             + extract(month from age(months.month_on, months.cohort_month_on))
         )::integer as months_since,
         months.month_on,
+        months.is_complete,
         months.customers::integer as customers,
         coalesce(active.customers, 0)::integer as retained,
         {{ ratio('coalesce(active.customers, 0)', 'months.customers') }} as retention_rate,

@@ -1,7 +1,7 @@
 {{ config(
     key=['revenue_on', 'currency'],
     recompute='tenant_id',
-    touched_by={'intermediate.int_daily_amounts': 'tenant_id'},
+    touched_by={'intermediate.int_daily_amounts': 'tenant_id', 'marts.dim_dates': 'tenant_id'},
 ) }}
 
 with amounts as (
@@ -9,11 +9,15 @@ with amounts as (
     where {{ touched('tenant_id') }}
 ),
 
+dates as (
+    select * from {{ ref('dim_dates') }}
+    where {{ touched('tenant_id') }}
+),
+
 tenants as (
     select
         tenant_id,
-        min(revenue_on) as first_on,
-        max(revenue_on) as last_on
+        min(revenue_on) as first_on
     from amounts
     group by tenant_id
 ),
@@ -25,18 +29,19 @@ currencies as (
     from amounts
 ),
 
--- Every day has a row, so that a day without revenue is seen as 0 and not overlooked.
+-- Every day has a row, also those since the last sale, so that a day without revenue is seen as 0 and not overlooked.
 days as (
     select
         currencies.tenant_id,
-        day.revenue_on::date as revenue_on,
+        dates.date_on as revenue_on,
         currencies.currency
     from currencies
     inner join tenants
         on currencies.tenant_id = tenants.tenant_id
-    cross join lateral generate_series(
-        tenants.first_on::timestamp, tenants.last_on::timestamp, interval '1 day'
-    ) as day (revenue_on)
+    inner join dates
+        on
+            currencies.tenant_id = dates.tenant_id
+            and tenants.first_on <= dates.date_on
 ),
 
 final as (
@@ -52,7 +57,8 @@ final as (
         coalesce(amounts.refunded_amount, 0) as refunded_amount,
         coalesce(amounts.costed_revenue, 0) as costed_revenue,
         coalesce(amounts.cost, 0) as cost,
-        coalesce(amounts.profit, 0) as profit
+        coalesce(amounts.profit, 0) as profit,
+        coalesce(amounts.profit_after_refunds, 0) as profit_after_refunds
     from days
     left join amounts using (tenant_id, revenue_on, currency)
 )

@@ -70,7 +70,8 @@ amounts as (
         sum(daily_revenue.revenue) as revenue,
         sum(daily_revenue.refunded_amount) as refunded_amount,
         sum(daily_revenue.costed_revenue) as costed_revenue,
-        sum(daily_revenue.cost) as cost
+        sum(daily_revenue.cost) as cost,
+        sum(daily_revenue.profit_after_refunds) as profit_after_refunds
     from daily_revenue
     inner join calendar
         on
@@ -120,6 +121,7 @@ final as (
         periods.costed_revenue,
         periods.cost,
         periods.costed_revenue - periods.cost as profit,
+        periods.profit_after_refunds,
         previous.revenue as previous_revenue,
         {{ ratio('periods.revenue - previous.revenue', 'previous.revenue') }} as growth,
         last_year.revenue as last_year_revenue,

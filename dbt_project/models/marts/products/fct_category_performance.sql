@@ -2,55 +2,52 @@
     key=['month_on', 'department', 'category', 'currency'],
     recompute='month_on',
     touched_by={
-        'marts.fct_order_lines': 'month_on',
-        'marts.dim_product_history': {
+        'marts.fct_product_days': 'month_on',
+        'intermediate.int_product_categories': {
             'product_id': '
-                select order_lines.tenant_id, order_lines.month_on
+                select product_days.tenant_id, product_days.month_on
                 from changed
-                inner join marts.fct_order_lines as order_lines
-                    on changed.tenant_id = order_lines.tenant_id and changed.key = order_lines.product_id
+                inner join marts.fct_product_days as product_days
+                    on changed.tenant_id = product_days.tenant_id and changed.key = product_days.product_id
             ',
         },
     },
 ) }}
 
-with order_lines as (
-    select * from {{ ref('fct_order_lines') }}
-    where
-        status <> 'cancelled'
-        and {{ touched('month_on') }}
+with product_days as (
+    select * from {{ ref('fct_product_days') }}
+    where {{ touched('month_on') }}
 ),
 
 products as (
-    select * from {{ ref('dim_product_history') }}
-    where is_current
+    select * from {{ ref('int_product_categories') }}
 ),
 
 -- Each product counts for the category that it is in now.
 amounts as (
     select
-        order_lines.tenant_id,
-        order_lines.month_on,
+        product_days.tenant_id,
+        product_days.month_on,
         coalesce(products.department, '{{ var("unknown_category") }}') as department,
         coalesce(products.category, '{{ var("unknown_category") }}') as category,
-        order_lines.currency,
-        count(*) as lines,
-        sum(order_lines.revenue) as revenue,
-        sum(order_lines.discount) as discount,
-        sum(order_lines.coupon_discount) as coupon_discount,
-        coalesce(sum(order_lines.revenue) filter (where order_lines.cost is not null), 0) as costed_revenue,
-        coalesce(sum(order_lines.cost), 0) as cost
-    from order_lines
+        product_days.currency,
+        sum(product_days.lines) as lines,
+        sum(product_days.revenue) as revenue,
+        sum(product_days.discount) as discount,
+        sum(product_days.coupon_discount) as coupon_discount,
+        sum(product_days.costed_revenue) as costed_revenue,
+        sum(product_days.cost) as cost
+    from product_days
     left join products
         on
-            order_lines.tenant_id = products.tenant_id
-            and order_lines.product_id = products.product_id
+            product_days.tenant_id = products.tenant_id
+            and product_days.product_id = products.product_id
     group by
-        order_lines.tenant_id,
-        order_lines.month_on,
+        product_days.tenant_id,
+        product_days.month_on,
         coalesce(products.department, '{{ var("unknown_category") }}'),
         coalesce(products.category, '{{ var("unknown_category") }}'),
-        order_lines.currency
+        product_days.currency
 ),
 
 final as (

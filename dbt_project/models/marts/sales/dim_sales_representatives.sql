@@ -32,22 +32,20 @@ by_currency as (
     group by tenant_id, sales_representative_id, currency
 ),
 
--- Amounts are those in the currency that the representative sold in last.
+-- Amounts are those in the currency of most sales; currencies are never added up.
 sales as (
-    select distinct on (tenant_id, sales_representative_id) *
-    from by_currency
-    order by tenant_id asc, sales_representative_id asc, last_month_on desc, revenue desc, currency asc
-),
-
-counts as (
-    select
+    select distinct on (tenant_id, sales_representative_id)
         tenant_id,
         sales_representative_id,
-        sum(orders) as orders,
-        sum(deals_won) as deals_won,
-        sum(deals_lost) as deals_lost
+        sum(orders) over representatives as all_orders,
+        sum(deals_won) over representatives as all_deals_won,
+        sum(deals_lost) over representatives as all_deals_lost,
+        currency,
+        revenue,
+        commission
     from by_currency
-    group by tenant_id, sales_representative_id
+    window representatives as (partition by tenant_id, sales_representative_id)
+    order by tenant_id asc, sales_representative_id asc, orders + deals_won desc, last_month_on desc, currency asc
 ),
 
 final as (
@@ -61,17 +59,16 @@ final as (
         sales_representatives.customers_assigned::integer as customers_assigned,
         sales_representatives.meetings_held::integer as meetings_held,
         sales_representatives.active_days::integer as active_days,
-        coalesce(counts.orders, 0)::integer as orders,
-        coalesce(counts.deals_won, 0)::integer as deals_won,
-        coalesce(counts.deals_lost, 0)::integer as deals_lost,
-        {{ ratio('counts.deals_won', 'counts.deals_won + counts.deals_lost') }} as win_rate,
+        coalesce(sales.all_orders, 0)::integer as orders,
+        coalesce(sales.all_deals_won, 0)::integer as deals_won,
+        coalesce(sales.all_deals_lost, 0)::integer as deals_lost,
+        {{ ratio('sales.all_deals_won', 'sales.all_deals_won + sales.all_deals_lost') }} as win_rate,
         sales.currency,
         coalesce(sales.revenue, 0) as revenue,
         coalesce(sales.commission, 0) as commission,
         sales_representatives.last_event_at
     from sales_representatives
     left join sales using (tenant_id, sales_representative_id)
-    left join counts using (tenant_id, sales_representative_id)
 )
 
 select * from final

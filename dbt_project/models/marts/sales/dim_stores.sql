@@ -1,7 +1,7 @@
 {{ config(
     key=['store_id'],
     recompute='store_id',
-    touched_by={'read_models.store_profile': 'store_id', 'marts.fct_orders': 'store_id'},
+    touched_by={'read_models.store_profile': 'store_id', 'marts.fct_store_months': 'store_id'},
 ) }}
 
 with stores as (
@@ -9,11 +9,9 @@ with stores as (
     where {{ touched('store_id') }}
 ),
 
-orders as (
-    select * from {{ ref('fct_orders') }}
-    where
-        store_id is not null
-        and {{ touched('store_id') }}
+months as (
+    select * from {{ ref('fct_store_months') }}
+    where {{ touched('store_id') }}
 ),
 
 by_currency as (
@@ -21,11 +19,11 @@ by_currency as (
         tenant_id,
         store_id,
         currency,
-        count(*) filter (where status <> 'cancelled') as orders,
-        coalesce(sum(revenue) filter (where status <> 'cancelled'), 0) as revenue,
-        min(ordered_at) as first_ordered_at,
-        max(ordered_at) as last_ordered_at
-    from orders
+        sum(orders) as orders,
+        sum(revenue) as revenue,
+        min(first_ordered_at) as first_ordered_at,
+        max(last_ordered_at) as last_ordered_at
+    from months
     group by tenant_id, store_id, currency
 ),
 

@@ -23,7 +23,8 @@ final as (
         sum(refunded_amount) as refunded_amount,
         sum(costed_revenue) as costed_revenue,
         sum(cost) as cost,
-        sum(costed_revenue - cost) as profit
+        sum(costed_revenue - cost) as profit,
+        sum(profit_after_refunds) as profit_after_refunds
     from orders
     group by tenant_id, ordered_on, channel, status, currency
 )

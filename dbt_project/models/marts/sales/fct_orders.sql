@@ -17,9 +17,8 @@
     indexes=[
         {'columns': ['tenant_id', 'customer_id', 'ordered_at']},
         {'columns': ['tenant_id', 'ordered_on']},
+        {'columns': ['tenant_id', 'month_on']},
         {'columns': ['tenant_id', 'store_id'], 'where': 'store_id is not null'},
-        {'columns': ['tenant_id', 'region'], 'where': 'region is not null'},
-        {'columns': ['tenant_id', 'sales_representative_id'], 'where': 'sales_representative_id is not null'},
     ],
 ) }}
 
@@ -43,6 +42,9 @@ amounts as (
     select
         tenant_id,
         order_id,
+        count(*) as lines,
+        sum(quantity) as quantity,
+        sum(revenue) as revenue,
         sum(discount) as discount,
         sum(coupon_discount) as coupon_discount,
         coalesce(sum(revenue) filter (where cost is not null), 0) as costed_revenue,
@@ -66,26 +68,35 @@ final as (
         order_states.status,
         order_states.placed_at as ordered_at,
         {{ utc_date('order_states.placed_at') }} as ordered_on,
+        {{ utc_month('order_states.placed_at') }} as month_on,
         order_states.paid_at,
         order_states.shipped_at,
         order_states.delivered_at,
-        order_states.cancelled_at,
+        case when order_states.status = 'cancelled' then order_states.status_since_at end as cancelled_at,
         order_states.refunded_at,
-        order_states.lines,
-        order_states.quantity,
-        order_states.revenue,
-        amounts.discount,
-        amounts.coupon_discount,
+        order_states.revenue as placed_revenue,
+        order_states.lines_added + order_states.lines_removed > 0 as is_changed,
+        coalesce(amounts.lines, 0)::integer as lines,
+        coalesce(amounts.quantity, 0) as quantity,
+        coalesce(amounts.revenue, 0) as revenue,
+        coalesce(amounts.discount, 0) as discount,
+        coalesce(amounts.coupon_discount, 0) as coupon_discount,
+        order_states.quantity_returned,
         order_states.refunded_amount,
-        amounts.costed_revenue,
-        amounts.cost,
-        amounts.costed_revenue - amounts.cost as profit
+        coalesce(amounts.costed_revenue, 0) as costed_revenue,
+        coalesce(amounts.cost, 0) as cost,
+        coalesce(amounts.costed_revenue - amounts.cost, 0) as profit,
+        case
+            when amounts.costed_revenue > 0 then amounts.costed_revenue - amounts.cost - order_states.refunded_amount
+            else 0
+        end as profit_after_refunds
     from orders
     inner join order_states
         on
             orders.tenant_id = order_states.tenant_id
             and orders.order_id = order_states.order_id
-    inner join amounts
+    -- An order whose lines were all taken off has none, and is there all the same.
+    left join amounts
         on
             orders.tenant_id = amounts.tenant_id
             and orders.order_id = amounts.order_id

@@ -1,7 +1,8 @@
 {{ config(
     key=['order_id', 'refunded_on'],
     recompute='order_id',
-    touched_by={'read_models.order_refunds': 'order_id', 'read_models.order_contents': 'order_id'},
+    touched_by={'read_models.order_refunds': 'order_id', 'marts.fct_orders': 'order_id'},
+    indexes=[{'columns': ['tenant_id', 'refunded_on']}],
 ) }}
 
 with refunds as (
@@ -9,7 +10,7 @@ with refunds as (
 ),
 
 orders as (
-    select * from {{ ref('stg_orders') }}
+    select * from {{ ref('fct_orders') }}
 ),
 
 final as (
@@ -19,8 +20,10 @@ final as (
         refunds.refunded_on,
         orders.customer_id,
         orders.currency,
+        orders.status = 'cancelled' as is_cancelled,
         refunds.refunds::integer as refunds,
-        refunds.refunded_amount
+        refunds.refunded_amount,
+        case when orders.costed_revenue > 0 then refunds.refunded_amount else 0 end as costed_refunded_amount
     from refunds
     inner join orders
         on

@@ -1,30 +1,44 @@
 {{ config(
     key=['sales_representative_id', 'month_on', 'currency'],
-    recompute='tenant_id',
+    recompute='month_on',
     touched_by={
-        'marts.fct_orders': 'tenant_id',
-        'marts.fct_deals': 'tenant_id',
-        'read_models.sales_rep_changes': 'tenant_id',
+        'marts.fct_orders': 'month_on',
+        'marts.fct_deals': {
+            'closed_on': "select tenant_id, date_trunc('month', key::timestamp)::date from changed",
+        },
+        'read_models.sales_rep_changes': {
+            'sales_representative_id': '
+                select months.tenant_id, months.month_on
+                from changed
+                inner join marts.fct_sales_representative_months as months
+                    on changed.tenant_id = months.tenant_id and changed.key = months.sales_representative_id
+            ',
+        },
     },
+    indexes=[{'columns': ['tenant_id', 'month_on']}],
 ) }}
 
 with orders as (
     select * from {{ ref('fct_orders') }}
     where
         sales_representative_id is not null
-        and {{ touched('tenant_id') }}
+        and status <> 'cancelled'
+        and {{ touched('month_on') }}
 ),
 
 deals as (
-    select * from {{ ref('fct_deals') }}
+    select
+        *,
+        {{ utc_month('closed_at') }} as closed_month_on
+    from {{ ref('fct_deals') }}
     where
         sales_representative_id is not null
-        and {{ touched('tenant_id') }}
+        and status in ('won', 'lost')
+        and currency is not null
 ),
 
 changes as (
     select * from {{ ref('stg_sales_representative_changes') }}
-    where {{ touched('tenant_id') }}
 ),
 
 -- Where each representative sold, and for which share, from one moment to the next.
@@ -44,6 +58,7 @@ sales as (
     select
         tenant_id,
         sales_representative_id,
+        month_on,
         currency,
         ordered_at as sold_at,
         1 as orders,
@@ -53,13 +68,13 @@ sales as (
         0 as deals_lost,
         0 as deal_revenue
     from orders
-    where status <> 'cancelled'
 
     union all
 
     select
         tenant_id,
         sales_representative_id,
+        closed_month_on as month_on,
         currency,
         closed_at as sold_at,
         0 as orders,
@@ -69,9 +84,7 @@ sales as (
         (status = 'lost')::integer as deals_lost,
         coalesce(won_amount, 0) as deal_revenue
     from deals
-    where
-        status in ('won', 'lost')
-        and currency is not null
+    where {{ touched('closed_month_on') }}
 ),
 
 -- The commission is the share that was agreed on when the sale was made, of what the sale brought and was not given back.
@@ -79,7 +92,7 @@ months as (
     select
         sales.tenant_id,
         sales.sales_representative_id,
-        date_trunc('month', {{ utc_date('sales.sold_at') }}::timestamp)::date as month_on,
+        sales.month_on,
         sales.currency,
         -- The region of the last sale of the month.
         (array_agg(terms.region order by sales.sold_at desc, terms.region asc))[1] as region,
@@ -101,11 +114,7 @@ months as (
             and sales.sales_representative_id = terms.sales_representative_id
             and sales.sold_at >= terms.valid_from_at
             and (sales.sold_at < terms.valid_to_at or terms.valid_to_at is null)
-    group by
-        sales.tenant_id,
-        sales.sales_representative_id,
-        date_trunc('month', {{ utc_date('sales.sold_at') }}::timestamp),
-        sales.currency
+    group by sales.tenant_id, sales.sales_representative_id, sales.month_on, sales.currency
 ),
 
 final as (
