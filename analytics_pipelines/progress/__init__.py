@@ -32,10 +32,11 @@ _NOTE_NEW_EVENTS = """
             where model = 'event_log.events')) as change
         where exists (select from added)
     ), noted as (
-        insert into progress.touched (model, kind, tenant_id, key, change, position)
+        insert into progress.touched as t (model, kind, tenant_id, key, change, position)
         select 'event_log.events', event_type, tenant_id, day::text, change, %(up_to)s
         from added cross join changed where change > 1
-        on conflict (model, kind, tenant_id, key) do update set change = excluded.change, position = excluded.position
+        on conflict (model, kind, tenant_id, key) do update set
+            change = excluded.change, position = greatest(t.position, excluded.position)
     )
     insert into progress.watermarks (tenant_id, position, watermark)
     select tenant_id, %(up_to)s, greatest(newest, before.watermark)

@@ -102,11 +102,13 @@ def build(settings: Settings, extent: dbt.Extent = dbt.TOUCHED) -> None:
 
 
 def interrupt(settings: Settings) -> None:
-    """Begin to build all models, and kill dbt when one of the marts is done."""
-    up_to = rows(settings, "select max(up_to_position) from progress.pins")[0][0]
+    """Begin to build all models as a run pinned before the newest events, and kill dbt when some marts are done."""
+    up_to = rows(settings, "select min(up_to_position) from progress.pins")[0][0]
     results = dbt.build(settings, names(), up_to_position=up_to)
+    of_events = {"fct_agent_days", "fct_campaign_touches", "fct_usage_hours"}
     for result in results:
-        if ".fct_" in result.unique_id:
+        of_events.discard(result.unique_id.split(".")[2])
+        if not of_events:
             break
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a backend of the server, which has ended meanwhile
@@ -169,7 +171,10 @@ def story(servers: Settings) -> Iterator[Story]:
 
 
 def test_incremental_is_a_full_refresh(servers: Settings, story: Story) -> None:
-    """Brought up to date after late events, and killed meanwhile, marts are byte for byte those of one build."""
+    """Brought up to date after late events, marts are byte for byte those of one build.
+
+    Even if another run, which was pinned before these events, built some marts meanwhile and was killed.
+    """
     assert not any(is_whole for is_whole, _ in story.accounts.values())
     with database(servers, "test_incremental_whole", TEMPLATE) as settings:
         fill(settings, [*LATE[::-1], *EVENTS[::-1]])
@@ -209,11 +214,13 @@ def test_what_is_told_follows_what_is_read(story: Story) -> None:
 
 
 def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story) -> None:
-    """Other SQL makes a mart whole, with what is made of it; a lost key goes; rows of chosen days come back."""
+    """Other SQL makes a mart whole, with what is made of it; a lost key goes; chosen days come back, lost or wrong."""
     settings = story.settings
     with psycopg.connect(connections.admin_url(settings)) as connection:
         connection.execute("update progress.builds set made_by = 'other SQL' where asset_key = 'marts/fct_orders'")
         connection.execute("update marts.fct_deals set lost_reason = 'wrong' where deal_id = 'd'")
+        lost = connection.execute("delete from marts.fct_agent_days where executed_on = '2026-03-04'").rowcount
+        assert lost > 0
         table = connection.execute("select table_name from information_schema.view_table_usage "
                                    "where view_name = 'order_contents'").fetchone()  # fmt: skip
         assert table is not None
@@ -221,7 +228,7 @@ def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story)
         progress.note_change(connection, "read_models/order_contents")
 
     with reading(story, {6, 7}, {4, 5}):
-        build(settings, dbt.Extent(date(2026, 3, 8), date(2026, 3, 8)))
+        build(settings, dbt.Extent(date(2026, 3, 4), date(2026, 3, 8)))
 
     whole = rows(settings, "select split_part(asset_key, '/', 2) from progress.builds "
                            "where tenant_id = '*' and inputs is not null and is_whole order by 1")  # fmt: skip
@@ -234,6 +241,8 @@ def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story)
     }  # fmt: skip
     assert rows(settings, "select count(*) from marts.fct_orders where order_id = 'new'") == [(0,)]
     assert rows(settings, "select lost_reason from marts.fct_deals where deal_id = 'd'") == [("price",)]
+    agent_days = "select count(*) from marts.fct_agent_days where executed_on = '2026-03-04'"
+    assert rows(settings, agent_days) == [(lost,)]
     assert rows(settings, "select relacl::text like '%bi_reader=r%', reloptions from pg_class "
                           "where relname = 'orders_shown'") == [(True, ["security_invoker=true"])]  # fmt: skip
     assert rows(settings, "select indexname from pg_indexes where tablename = 'fct_orders' order by 1") == [

@@ -130,12 +130,16 @@
             )
             union all
         {%- endif %}
-        {% if day -%}
+        {% if day == recompute -%}
+            {#- Of all tenants, so that a day whose rows are lost comes back. -#}
+            select tenants.tenant_id, chosen.day::date
+            from (select distinct tenant_id from progress.watermarks) as tenants
+            cross join generate_series({{ chosen('first', day) }}, {{ chosen('last', day) }}, interval '1 day') as chosen (day)
+            union all
+        {%- elif day -%}
             select live.tenant_id, live.{{ recompute }}
             from {{ target }} as live
-            where
-                live.{{ day }} >= nullif(current_setting('pipelines.first_day', true), '')::date
-                and live.{{ day }} <= nullif(current_setting('pipelines.last_day', true), '')::date
+            where live.{{ day }} between {{ chosen('first', day) }} and {{ chosen('last', day) }}
             union all
         {%- endif %}
         select null::text, null::{{ type }} where false
@@ -149,6 +153,13 @@
     {%- else -%}
         select distinct tenant_id, key as {{ recompute }} from new_keys where key is not null
     {%- endif %}
+{%- endmacro %}
+
+
+{# The first or the last day that the run names, null if it names none; of a column of months, the first of its month. #}
+{% macro chosen(end, column) -%}
+    {%- set day = "nullif(current_setting('pipelines." ~ end ~ "_day', true), '')::timestamp" -%}
+    {{ "date_trunc('month', " ~ day ~ ")" if column == 'month_on' else day }}
 {%- endmacro %}
 
 

@@ -67,7 +67,8 @@
 
 
 {# Takes the mart's lock, and tells whether the rows that are there can be brought up to date, and up to which change of
-   each input. That is read before the inputs are: what changes meanwhile is past it, and is read next time. #}
+   each input. That is read before the inputs are: what changes meanwhile is past it, and is read next time. So is what
+   another run, pinned further, has noted of events that this one does not read. #}
 {% macro build_so_far(target) -%}
     {%- call statement('so_far', fetch_result=True) -%}
         select pg_advisory_xact_lock(2018, hashtext('{{ target.schema }}/{{ target.identifier }}'));
@@ -84,9 +85,13 @@
                 false
             ) as is_incremental,
             (
-                select jsonb_object_agg(input, coalesce(changes.change, 0))
+                select jsonb_object_agg(input, coalesce(least(changes.change, past.change - 1), 0))
                 from unnest(array['{{ inputs() | join("', '") }}']) as input
                 left join progress.changes on changes.model = split_part(input, '/', 1)
+                left join (
+                    select min(change) as change from progress.touched
+                    where model = 'event_log.events' and position > progress.up_to_position()
+                ) as past on input like 'event_log.events/%'
             )::text as inputs
         from (select) as nothing
         left join progress.builds as build
