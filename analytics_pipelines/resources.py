@@ -65,6 +65,7 @@ class Build:
         rows: Mapping[str, int] | None = None,
         seconds: float | None = None,
         table: str | None = None,
+        inputs: Mapping[str, int] | None = None,
         **metadata: Any,  # noqa: ANN401 - any metadata value
     ) -> MaterializeResult[Any]:
         """Account for the build and say what people want to see of it.
@@ -73,13 +74,14 @@ class Build:
             rows: the rows by tenant; counted unless given.
             seconds: how long it took, if that was not the time since the build began.
             table: the table to show, for an asset whose rows are given; the asset's own otherwise.
+            inputs: up to which change of each relation it holds what it reads, as `progress.changes` tells.
             metadata: more to show.
         """
         seconds = time.perf_counter() - self._started if seconds is None else seconds
         if rows is None:
             table = ".".join(self.asset_key.path)
             rows = _rows_by_tenant(self.connection, table)
-        self._record(rows, seconds)
+        self._record(rows, seconds, inputs)
         return self._shown(rows, seconds, table, metadata)
 
     def accounted_result(self, *, seconds: float) -> MaterializeResult[Any]:
@@ -115,7 +117,7 @@ class Build:
             shown["preview"] = MetadataValue.md(_preview(self.connection, table))
         return MaterializeResult(asset_key=self.asset_key, metadata=shown)
 
-    def _record(self, rows: Mapping[str, int], seconds: float) -> None:
+    def _record(self, rows: Mapping[str, int], seconds: float, inputs: Mapping[str, int] | None) -> None:
         from analytics_pipelines import progress
 
         progress.record_build(
@@ -126,6 +128,7 @@ class Build:
             seconds=seconds,
             code_version=self._code_version,
             run_id=self._run_id,
+            inputs=inputs,
         )
 
 

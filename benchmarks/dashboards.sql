@@ -17,7 +17,7 @@ group by currency;
 -- name: real_time
 -- The app's use by hour, over a day up to any hour.
 \set hour random(24, 8759)
-select hour_at, active_workspaces, active_users, executions, executions_failed, p95_ms
+select hour_at, active_workspaces, active_users, active_bots, executions, executions_failed, p95_ms
 from marts.fct_usage_hours
 where
     hour_at > timestamptz '2017-01-01 00:00:00Z' + (:hour - 24) * interval '1 hour'
@@ -25,25 +25,24 @@ where
 order by hour_at;
 
 -- name: product_performance
--- The products that bring most, with their stock and margin.
+-- The products that bring most in each currency, with their stock and margin.
 select
-    rankings.revenue_rank, rankings.name, rankings.category, rankings.revenue, rankings.profit, products.stock_level,
-    products.is_low_stock, products.margin
+    rankings.currency, rankings.revenue_rank, rankings.name, rankings.category, rankings.revenue, rankings.profit,
+    products.stock_level, products.is_low_stock, products.margin
 from marts.fct_product_rankings as rankings
 inner join marts.dim_products as products using (tenant_id, product_id)
 where rankings.revenue_rank <= 20
-order by rankings.revenue_rank;
+order by rankings.currency, rankings.revenue_rank;
 
 -- name: customer_segments
 -- How many customers are in each segment, and what they are worth.
-select segment, currency, count(*) as customers, sum(lifetime_value) as lifetime_value, avg(orders) as orders
-from marts.dim_customers
-group by segment, currency
+select segment, currency, customers, lifetime_value, round(orders::numeric / customers, 2) as orders_per_customer
+from marts.fct_customer_segments
 order by segment, currency;
 
 -- name: profit
 -- Revenue, cost and profit by month, with growth.
-select starts_on, currency, revenue, cost, profit, growth, growth_on_last_year
+select starts_on, currency, is_complete, revenue, cost, profit_after_refunds, growth, growth_on_last_year
 from marts.fct_revenue_periods
 where grain = 'month'
 order by starts_on, currency;
@@ -51,7 +50,7 @@ order by starts_on, currency;
 -- name: region
 -- The regions of a month against the month before.
 \set month random(0, 11)
-select region, currency, customers, orders, revenue, profit, revenue_share, revenue_rank, growth
+select region, currency, customers, orders, revenue, profit_after_refunds, revenue_share, revenue_rank, growth
 from marts.fct_region_months
 where month_on = (date '2017-01-01' + :month * interval '1 month')::date
 order by currency, revenue_rank;
@@ -66,29 +65,30 @@ where campaigns.campaign_id = :campaign::text
 order by days.active_on;
 
 -- name: funnel
--- The funnels of all campaigns, step by step.
-select step_number, step, sum(entered) as entered, sum(reached) as reached, avg(median_seconds) as median_seconds
+-- The funnels of all campaigns, step by step. Medians of campaigns make no median of all; means do, weighted.
+select
+    step_number, step, sum(entered) as entered, sum(reached) as reached,
+    sum(mean_seconds * reached) / nullif(sum(reached), 0) as mean_seconds
 from marts.fct_funnel
 group by step_number, step
 order by step_number;
 
 -- name: retention
--- How many of each month's new customers come back, month by month.
-select cohort_month_on, months_since, customers, retained, retention_rate
+-- How many of each month's new customers come back, month by month. A currency is a shop of its own.
+select currency, cohort_month_on, months_since, is_complete, customers, retained, retention_rate
 from marts.fct_customer_cohorts
-order by cohort_month_on, months_since;
+order by currency, cohort_month_on, months_since;
 
 -- name: rep_leaderboard
--- The sales representatives of a month.
+-- The first twenty sales representatives of a month, in each currency.
 \set month random(0, 11)
 select
-    months.revenue_rank, months.sales_representative_id, representatives.region, months.revenue, months.commission,
-    months.deals_won, months.win_rate
+    months.currency, months.revenue_rank, months.sales_representative_id, representatives.region, months.revenue,
+    months.commission, months.deals_won, months.win_rate
 from marts.fct_sales_representative_months as months
 inner join marts.dim_sales_representatives as representatives using (tenant_id, sales_representative_id)
-where months.month_on = (date '2017-01-01' + :month * interval '1 month')::date
-order by months.currency, months.revenue_rank
-limit 20;
+where months.month_on = (date '2017-01-01' + :month * interval '1 month')::date and months.revenue_rank <= 20
+order by months.currency, months.revenue_rank;
 
 -- name: agent_performance
 -- The agents that executed most on a day; which they are is read from an index alone.
@@ -127,14 +127,11 @@ where workspaces.workspace_id = :workspace::text
 order by days.active_on;
 
 -- name: forecast_against_actual
--- The last sixty days, and the thirty that are expected.
-select unit, day, value, null::numeric as mean, null::numeric as lower, null::numeric as upper
+-- The last sixty days with what had been expected of each, and the thirty that are expected now.
+select unit, day, series.value, expected.mean, expected.lower, expected.upper, expected.horizon
 from forecasts.series
+full join forecasts.forecasts as expected using (tenant_id, series, unit, day)
 where series = 'daily_revenue' and day > date '2017-12-31' - 60
-union all
-select unit, day, null, mean, lower, upper
-from forecasts.forecasts
-where series = 'daily_revenue'
 order by unit, day;
 
 -- name: experiment

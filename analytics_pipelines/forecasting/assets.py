@@ -39,8 +39,10 @@ def series(context: AssetExecutionContext, platform: Platform) -> MaterializeRes
     code_version="1",
 )
 def forecasts(context: AssetExecutionContext, platform: Platform) -> MaterializeResult[Any]:
-    """One row per tenant, series, unit and each of the 30 days ahead: the expected value and its 95 % interval.
+    """One row per tenant, series, unit and day: the value expected of it and its 95 % interval.
 
+    The 30 days ahead are forecast anew; days that are over keep what was forecast for them last, beside their value in
+    `series`. Where builds were more than 30 days apart, days between have none.
     Exponential smoothing with a weekly pattern; under 28 days each weekday as a week ago; under 14 days no forecast.
     An interval holds for its day alone, and knows nothing of holidays and campaigns to come.
     """

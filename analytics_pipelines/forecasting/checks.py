@@ -23,7 +23,12 @@ _WRONG_HORIZON = """
     ) as observed
     full join (
         select tenant_id, series, unit, min(day) as first_day, count(*) as days
-        from forecasts.forecasts
+        from forecasts.forecasts as expected
+        where not exists (
+            select from forecasts.series as observed
+            where (observed.tenant_id, observed.series, observed.unit, observed.day)
+                = (expected.tenant_id, expected.series, expected.unit, expected.day)
+        )
         group by tenant_id, series, unit
     ) as ahead using (tenant_id, series, unit)
     where (ahead.first_day, ahead.days) is distinct from (observed.last_day + 1, %(horizon)s::bigint)

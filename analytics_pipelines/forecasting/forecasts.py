@@ -26,6 +26,16 @@ _READ = """
     order by tenant_id, series, unit, day
 """
 
+# What is not over yet is forecast anew. A day that is over keeps what was forecast for it last, to be compared with it.
+_CLEAR = """
+    delete from forecasts.forecasts as ahead
+    where not exists (
+        select from forecasts.series as observed
+        where (observed.tenant_id, observed.series, observed.unit, observed.day)
+            = (ahead.tenant_id, ahead.series, ahead.unit, ahead.day)
+    )
+"""
+
 _WRITE = """
     copy forecasts.forecasts
         (tenant_id, series, unit, day, horizon, mean, lower, upper, level, trained_until, model) from stdin
@@ -63,9 +73,9 @@ def outlooks(connection: Connection) -> list[Outlook]:
 
 
 def replace(connection: Connection, found: Iterable[Outlook]) -> None:
-    """Replace the rows of `forecasts.forecasts`, in the connection's transaction."""
+    """Replace the days ahead in `forecasts.forecasts`, in the connection's transaction; those that are over stay."""
     with connection.cursor() as cursor:
-        cursor.execute("delete from forecasts.forecasts")
+        cursor.execute(_CLEAR)
         with cursor.copy(_WRITE) as copy:
             for outlook in found:
                 for row in _rows(outlook):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DAILY_REVENUE = "daily_revenue"
 
-# A day without a row had no revenue: it counts, as 0. The day of the watermark is not over, so it is left out.
+# The mart has a row for every day up to the watermark's. That one is not over, so it is left out.
 _DAILY_REVENUE = """
     insert into forecasts.series (tenant_id, series, unit, day, value)
     with spans as (
@@ -20,19 +20,15 @@ _DAILY_REVENUE = """
             tenant_id,
             currency,
             min(revenue_on) as first_day,
-            (progress.watermark(tenant_id) at time zone 'UTC')::date - 1 as last_day
+            (progress.watermark(tenant_id) at time zone 'UTC')::date as today
         from marts.fct_daily_revenue
         where revenue <> 0
         group by tenant_id, currency
-    ),
-    days as (
-        select tenant_id, currency, first_day + number as revenue_on
-        from spans
-        cross join lateral generate_series(0, last_day - first_day) as number
     )
-    select tenant_id, %(series)s, currency, revenue_on, coalesce(revenue, 0)
-    from days
-    left join marts.fct_daily_revenue using (tenant_id, currency, revenue_on)
+    select tenant_id, %(series)s, currency, revenue_on, revenue
+    from spans
+    join marts.fct_daily_revenue using (tenant_id, currency)
+    where revenue_on >= first_day and revenue_on < today
 """
 
 

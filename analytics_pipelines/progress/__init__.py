@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from psycopg.types.json import Jsonb
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
@@ -32,11 +34,10 @@ _NOTE_NEW_EVENTS = """
             where model = 'event_log.events')) as change
         where exists (select from added)
     ), noted as (
-        insert into progress.touched as t (model, kind, tenant_id, key, change, position)
+        insert into progress.touched (model, kind, tenant_id, key, change, position)
         select 'event_log.events', event_type, tenant_id, day::text, change, %(up_to)s
         from added cross join changed where change > 1
-        on conflict (model, kind, tenant_id, key) do update set
-            change = excluded.change, position = greatest(t.position, excluded.position)
+        on conflict (model, kind, tenant_id, key) do update set change = excluded.change, position = excluded.position
     )
     insert into progress.watermarks (tenant_id, position, watermark)
     select tenant_id, %(up_to)s, greatest(newest, before.watermark)
@@ -49,13 +50,14 @@ _NOTE_NEW_EVENTS = """
 """
 
 _RECORD = """
-    insert into progress.builds (tenant_id, asset_key, position, watermark, rows, seconds, code_version, run_id)
+    insert into progress.builds
+        (tenant_id, asset_key, position, watermark, rows, seconds, code_version, run_id, inputs)
     values (%(tenant_id)s, %(asset_key)s, %(position)s, progress.watermark(%(tenant_id)s), %(rows)s, %(seconds)s,
-        %(code_version)s, %(run_id)s)
+        %(code_version)s, %(run_id)s, %(inputs)s)
     on conflict (tenant_id, asset_key) do update set
         position = excluded.position, watermark = excluded.watermark, rows = excluded.rows,
         seconds = excluded.seconds, code_version = excluded.code_version, run_id = excluded.run_id,
-        built_at = clock_timestamp()
+        inputs = excluded.inputs, built_at = clock_timestamp()
 """
 
 
@@ -121,6 +123,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
     seconds: float,
     code_version: str,
     run_id: str,
+    inputs: Mapping[str, int] | None = None,
 ) -> None:
     """Write down that an asset was built, in the transaction that built it.
 
@@ -132,6 +135,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         seconds: how long it took.
         code_version: the version of the code that built it.
         run_id: the run.
+        inputs: what `changes` told before they were read; the asset is fresh until one of them changes.
     """
     facts = {
         "asset_key": asset_key,
@@ -139,6 +143,7 @@ def record_build(  # noqa: PLR0913 - the facts of one row, by keyword
         "seconds": seconds,
         "code_version": code_version,
         "run_id": run_id,
+        "inputs": None if inputs is None else Jsonb(dict(inputs)),
     }
     counts = {**rows, ALL_TENANTS: sum(rows.values())}
     connection.execute(
@@ -197,6 +202,18 @@ def lag(connection: Connection, position: int) -> tuple[int, float]:
     return row[0], max(row[1], 0.0)
 
 
+def changes(connection: Connection, relations: Sequence[str]) -> dict[str, int]:
+    """Return how often each of these relations, as `schema.name`, has changed; ask before reading them."""
+    rows = connection.execute(
+        """
+        select relation, coalesce(change, 0)
+        from unnest(%s::text[]) as relation left join progress.changes on model = relation
+        """,
+        [list(relations)],
+    )
+    return dict(rows.fetchall())
+
+
 def note_change(connection: Connection, asset_key: str) -> None:
     """Say that all of an asset changed outside of a build: the next one makes anew what derives from it, whole."""
     connection.execute("select progress.note_change(%s, true)", [asset_key.replace("/", ".")])
@@ -209,6 +226,12 @@ def note_change(connection: Connection, asset_key: str) -> None:
 def lock_asset(connection: Connection, asset_key: str) -> None:
     """Keep other runs from building the same asset until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(2018, hashtext(%s))", [asset_key])
+
+
+def broken(connection: Connection) -> set[str]:
+    """Return the keys of the assets, as `marts/fct_orders`, that fail a test which holds back what is built of them."""
+    query = "select distinct asset_key from progress.tests where is_blocking and not passed"
+    return {asset_key for (asset_key,) in connection.execute(query).fetchall()}
 
 
 def event_types_between(connection: Connection, after: int, up_to: int) -> frozenset[str]:

@@ -138,11 +138,15 @@ def materialized(
 )
 def lifetime_values(context: AssetExecutionContext, platform: Platform) -> Iterator[MaterializeResult[Any]]:
     """Fit how customers buy, per tenant and currency, and predict what each will bring."""
+    from analytics_pipelines import progress
+
     with platform.build_together(context, context.selected_asset_keys) as builds:
         connection = next(iter(builds.values())).connection
+        inputs = progress.changes(connection, ["marts.fct_orders"])
         found = lifetime_value.outlooks(connection)
         lifetime_value.replace(connection, found)
-        results = [build.result(models=MetadataValue.json(lifetime_value.summary(found))) for build in builds.values()]
+        models = MetadataValue.json(lifetime_value.summary(found))
+        results = [build.result(inputs=inputs, models=models) for build in builds.values()]
     yield from results
 
 

@@ -41,12 +41,21 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class DataTest:
-    """A dbt test of a model. `is_blocking`: what is built from the model must wait until it passes."""
+    """A dbt test of a model.
+
+    Attributes:
+        unique_id: dbt's name for it.
+        name: the check's name.
+        description: what it holds.
+        is_blocking: what is built from the model must wait until it passes.
+        is_nightly: it reads whole tables, too long for the runs that files and rows start all day.
+    """
 
     unique_id: str
     name: str
     description: str
     is_blocking: bool
+    is_nightly: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,7 @@ def _test(node: Mapping[str, Any]) -> DataTest:
         name=node["name"],
         description=node["description"].strip(),
         is_blocking=node["config"]["severity"].lower() == "error",
+        is_nightly="nightly" in node["tags"],
     )
 
 

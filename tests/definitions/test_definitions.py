@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from dagster import AssetKey, AssetSpec, Definitions
 
+from analytics_pipelines.automation.jobs import landing, lineage
 from analytics_pipelines.local.dagster import dagster_environment
 from analytics_pipelines.settings import PROJECT_FOLDER, Settings
+from analytics_pipelines.warehouse.assets import MODELS
 
 BIN = Path(sys.executable).parent
 
@@ -75,6 +77,19 @@ def test_every_job_has_a_maximum_runtime_and_sensors_run(definitions: Definition
     }
     switched = [*repository.sensor_defs, *repository.schedule_defs]
     assert all(item.default_status.value == "RUNNING" for item in switched)
+
+
+def test_runs_that_files_start_leave_long_checks_to_the_night(definitions: Definitions) -> None:
+    """What compares whole tables is checked with the lineage, every night; all else also when files or rows come."""
+    graph = definitions.resolve_asset_graph()
+    every = {key.name for key in lineage.selection.resolve_checks(graph)}
+    tests = [test for model in MODELS for test in model.tests]
+    nightly = {test.name for test in tests if test.is_nightly}
+
+    assert "fct_orders_holds_every_order_placed" in nightly
+    assert every >= {test.name for test in tests}
+    found = {key.name for key in landing.selection.resolve_checks(graph)}
+    assert found & {test.name for test in tests} == {test.name for test in tests} - nightly
 
 
 def test_the_demo_can_be_left_out() -> None:

@@ -84,11 +84,7 @@ def test_days_without_revenue_hold_zero(connection: Connection) -> None:
     """From the first revenue to the watermark no day is missing, and no zeros come before the first."""
     fill(
         connection,
-        [
-            ("t", FIRST, "USD", Decimal(0)),
-            ("t", FIRST + timedelta(days=1), "USD", Decimal(7)),
-            ("t", FIRST + timedelta(days=3), "USD", Decimal(9)),
-        ],
+        [("t", FIRST + timedelta(days=day), "USD", Decimal(value)) for day, value in enumerate((0, 7, 0, 9, 0, 0, 0))],
         t=evening_of(FIRST + timedelta(days=6)),
     )
 
@@ -115,6 +111,24 @@ def test_thirty_days_follow_the_last_one(connection: Connection) -> None:
     ]
     assert all(0 <= row[6] <= row[5] <= row[7] for row in rows)
     assert {(row[0], row[10]) for row in rows} == {("one", "ETS(A,N,A)"), ("two", "seasonal_naive")}
+
+
+def test_a_day_that_is_over_keeps_its_last_forecast(connection: Connection) -> None:
+    """Beside a day's value stands what was last expected of it; days ahead are expected anew; what is gone goes."""
+    revenue = daily("t", "USD", 80)
+    fill(connection, revenue[:60] + daily("t", "EUR", 60), t=evening_of(FIRST + timedelta(days=60)))
+    expected = [row for row in build(connection)[1] if row[2] == "USD"]
+
+    fill(connection, revenue[:70], t=evening_of(FIRST + timedelta(days=70)))
+    observed, rows = build(connection)
+    again = build(connection)
+
+    assert rows[:10] == expected[:10]
+    assert [row[3] for row in observed[60:]] == [row[3] for row in rows[:10]]
+    assert [(row[3], row[9]) for row in rows[10:]] == [
+        (FIRST + timedelta(days=70 + ahead), FIRST + timedelta(days=69)) for ahead in range(30)
+    ]
+    assert again == (observed, rows)
 
 
 def test_a_series_that_is_too_short_has_no_forecast(connection: Connection) -> None:

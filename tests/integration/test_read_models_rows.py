@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             (12, "lead_moved_company", {**LEAD, "company_id": "y"}),
             (13, "introduction_made", {"introducer_id": "l", "introduced_id": "k"}),
             (14, "email_unsubscribed", LEAD), (15, "email_marked_as_spam", MAIL),
+            (16, "deal_lost", {**DEAL, "reason": "price"}),
         ),
         ("l",),
         {
@@ -82,7 +84,7 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "scored_by": "model-1", "sales_representative_id": "r", "emails_sent": 2, "emails_opened": 2,
             "emails_clicked": 0, "emails_replied": 1, "replies_per_email": Decimal("0.5"), "emails_bounced": 2,
             "hard_bounces": 1, "spam_complaints": 1, "unsubscribed_at": at(14), "introductions_made": 1,
-            "last_contact_at": at(9), "last_event_at": at(15),
+            "last_contact_at": at(9), "last_event_at": at(16),
         },
     ),
     "campaign_performance": (
@@ -328,11 +330,12 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             (2, "lead_created", {**LEAD, "company_id": "c", "company": "Acme Ltd", "industry": "Retail",
                                  "company_size": 9, "lead_source": "event", "email": "l@acme.example"}),
             (3, "company_updated", {"company_id": "c", "company_size": 12}),
+            (4, "lead_moved_company", {**LEAD, "company_id": "c"}),
         ),
         ("c",),
         {
             "company": "Acme Ltd", "industry": "Retail", "company_size": 12, "domain": "acme.example",
-            "region": "north", "created_at": at(1), "leads_created": 1, "last_event_at": at(3),
+            "region": "north", "created_at": at(1), "leads_created": 1, "last_event_at": at(4),
         },
     ),
     "deal_stages": (
@@ -348,6 +351,22 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             "entered_at": at(1), "last_entered_at": at(3), "entries": 2, "probability": Decimal("0.4"),
             "last_event_at": at(3),
         },
+    ),
+    "experiment_variants": (
+        [
+            replace(started, schema_version=version)
+            for version, started in enumerate(
+                story(
+                    (1, "experiment_started", {"experiment_id": "e", "name": "New", "variants": ["red", "blue"]}),
+                    (0, "experiment_started", {"experiment_id": "e", "name": "Old", "variants": [
+                        {"variant": "blue", "weight": 9}, {"variant": "red", "weight": 1},
+                    ]}),
+                ),
+                1,
+            )
+        ],
+        ("e", "blue"),
+        {"name": "New", "is_control": False, "weight": 1, "started_at": at(0), "last_event_at": at(1)},
     ),
     "experiment_conversions": (
         story(
@@ -462,12 +481,14 @@ HAND_CHECKED: dict[str, tuple[list[NewEvent], tuple[str, ...], Row]] = {
             (0, "deal_opened", {**DEAL, "amount": 100, "currency": "EUR", **REPRESENTATIVE}),
             (1, "deal_stage_changed", {**DEAL, "stage": "offer", "probability": Decimal("0.5")}),
             (2, "deal_amount_changed", {**DEAL, "amount": 120, "currency": "USD"}),
-            (3, "deal_lost", {**DEAL, "reason": "price"}), (4, "deal_won", {**DEAL, "amount": 90, "currency": "CHF"}),
+            (3, "deal_lost", {**DEAL, "reason": "price", "sales_representative_id": "closer"}),
+            (4, "deal_won", {**DEAL, "amount": 90, "currency": "CHF"}),
         ),
         ("d",),
         {
-            "lead_id": "l", "sales_representative_id": "r", "opened_at": at(0), "opened_amount": 100,
-            "expected_amount": 120, "currency": "CHF", "stage": "offer", "probability": Decimal("0.5"),
+            "lead_id": "l", "sales_representative_id": "closer", "opened_at": at(0), "opened_amount": 100,
+            "expected_amount": 120, "opened_currency": "EUR", "expected_currency": "USD", "won_currency": "CHF",
+            "currency": "CHF", "stage": "offer", "probability": Decimal("0.5"),
             "outcome": "won", "closed_at": at(4), "won_amount": 90, "lost_reason": None, "last_event_at": at(4),
         },
     ),

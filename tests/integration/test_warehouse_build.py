@@ -193,11 +193,45 @@ def test_one_run_builds_all_models_and_passes_all_tests(built: Warehouse) -> Non
 
 
 def test_every_table_says_to_which_position_it_was_built(built: Warehouse) -> None:
-    """mart_status has each table with rows, built to the pin and not to what was appended later."""
+    """mart_status has each table, built to the pin and not to what was appended later."""
     status = dict(built.rows("select mart, position from marts.mart_status where tenant_id = 'acme'"))
 
     assert set(status) == {model.name for model in MODELS if model.key[0] == "marts"} - {"mart_status"}
     assert set(status.values()) == {row[0] for row in built.rows("select max(up_to_position) from progress.pins")}
+
+
+def test_a_mart_that_dbt_does_not_make_tells_whether_it_is_fresh(copy: Settings) -> None:
+    """It is until what it has read changes, or a tenant's day turns; nobody knows where that was not written down.
+
+    A tenant has a row for each mart, be there rows of it in the mart or not.
+    """
+    query = "select mart, rows, is_fresh from marts.mart_status where tenant_id = 'other' order by mart"
+    with psycopg.connect(connections.admin_url(copy), autocommit=True) as connection:
+
+        def status() -> dict[str, tuple[int, bool | None]]:
+            return {mart: (rows, is_fresh) for mart, rows, is_fresh in connection.execute(query.encode())}
+
+        def record(inputs: dict[str, int] | None) -> None:
+            progress.record_build(
+                connection, asset_key="marts/customer_lifetime_values", position=1, rows={"other": 3}, seconds=1,
+                code_version="1", run_id="run", inputs=inputs,
+            )  # fmt: skip
+
+        connection.execute("insert into progress.watermarks values ('other', 1, '2026-03-01 08:00Z')")
+        record(None)
+        assert status()["customer_lifetime_values"] == (3, None)
+        assert status()["fct_orders"] == (0, True)
+        record(progress.changes(connection, ["marts.fct_orders"]))
+        assert status()["customer_lifetime_values"] == (3, True)
+
+        connection.execute("insert into progress.watermarks values ('other', 100, '2026-03-01 23:59Z')")
+        assert status()["customer_lifetime_values"] == (3, True)
+        connection.execute("insert into progress.watermarks values ('other', 101, '2026-03-02 00:00Z')")
+        assert status()["customer_lifetime_values"] == (3, False)
+
+        connection.execute("delete from progress.watermarks where position > 1")
+        progress.note_change(connection, "marts/fct_orders")
+        assert status()["customer_lifetime_values"] == (3, False)
 
 
 def test_orders_and_lines_are_what_the_log_says(built: Warehouse) -> None:
@@ -276,7 +310,10 @@ def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path
 
 
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
-    """The run fails, the other results are out, and no model downstream is built from rows that break a rule."""
+    """The run fails, the other results are out, and no model downstream is built from rows that break a rule.
+
+    Until it passes, `pipelines build` takes the model for stale and tries again.
+    """
     with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
         table = admin.execute("""
             select table_name from information_schema.view_table_usage
@@ -296,6 +333,17 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
     assert checks(result)["fct_orders_revenue_equals_that_placed"] is False
     assert checks(result)["fct_orders_key_is_unique"] is True
     assert materialized(result) == {"fct_orders", "dim_leads"}
+    with psycopg.connect(connections.admin_url(copy)) as admin:
+        assert progress.broken(admin) == {"marts/fct_orders"}
+
+
+def test_results_of_tests_that_cannot_be_written_down_are_an_error(copy: Settings) -> None:
+    """A run whose tests passed and left no word of it has failed: mart_status would go on telling of the run before."""
+    with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
+        admin.execute("alter table progress.tests add constraint is_full check (false) not valid")
+
+    with pytest.raises(PipelinesError, match=r"write down how it went: .*is_full"):
+        list(dbt.build(copy, ["fct_orders_key_is_unique"], up_to_position=99))
 
 
 def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:

@@ -224,7 +224,10 @@ def test_only_what_differs_is_written(story: Story) -> None:
 
 
 def test_what_is_told_follows_what_is_read(story: Story) -> None:
-    """After a build nothing is left unread and every mart is fresh; new events make stale those that read them."""
+    """After a build nothing is left unread and every mart is fresh; new events make stale those that read them.
+
+    The turn of a tenant's day makes stale what counts days back from it, and what is made of that.
+    """
     stale = "select distinct mart from marts.mart_status where not is_fresh"
     assert rows(story.settings, "select count(*) from progress.touched") == [(0,)]
     assert rows(story.settings, stale) == []
@@ -237,6 +240,11 @@ def test_what_is_told_follows_what_is_read(story: Story) -> None:
         "fct_deals", "fct_hourly_revenue", "fct_pipeline_stages", "fct_region_months", "fct_revenue_periods",
         "fct_sales_representative_months", "fct_win_rates",
     }  # fmt: skip
+
+    # Nothing that customers do: another day alone.
+    fill(story.settings, [event(31, "introduction_made", "lead-l", 31, introducer_id="l", introduced_id="m")], "day")
+
+    assert {mart for (mart,) in rows(story.settings, stale)} >= {"dim_customers", "fct_customer_segments"}
 
 
 def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story) -> None:
@@ -261,7 +269,7 @@ def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story)
     assert {name for (name,) in whole} == {
         "dim_campaigns", "dim_customers", "dim_products", "dim_sales_representatives", "dim_stores",
         "fct_attributed_conversions", "fct_campaign_attribution", "fct_category_performance", "fct_customer_cohorts",
-        "fct_customer_months", "fct_product_days", "fct_product_sales",
+        "fct_customer_months", "fct_customer_segments", "fct_product_days", "fct_product_sales",
         "fct_daily_revenue", "fct_hourly_revenue", "fct_order_days", "fct_order_lines", "fct_orders",
         "fct_product_rankings", "fct_refunds", "fct_region_months", "fct_revenue_periods",
         "fct_sales_representative_months", "fct_store_months", "int_daily_amounts", "int_region_months",

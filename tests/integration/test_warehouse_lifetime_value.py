@@ -8,10 +8,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pytest
 
+from analytics_pipelines import progress
 from analytics_pipelines.warehouse import lifetime_value
 from analytics_pipelines.warehouse.assets import lifetime_values
+from analytics_pipelines.warehouse.manifest import PROJECT, load_models
 from analytics_pipelines.warehouse.purchase_models import PurchaseModel, ValueModel
 
 if TYPE_CHECKING:
@@ -179,6 +182,7 @@ def test_a_run_builds_both_tables_and_shows_what_is_expected(
     assert asset_runs.run([lifetime_values]).success
     fill(orders, [*shoppers("few EUR", 60), *shoppers("many EUR", 400)])
     orders.execute("update progress.watermarks set position = 0")
+    progress.note_change(orders, "marts/fct_orders")
     orders.commit()
 
     shown = asset_runs.metadata(asset_runs.run([lifetime_values]))
@@ -190,5 +194,33 @@ def test_a_run_builds_both_tables_and_shows_what_is_expected(
     models = shown["marts/lifetime_value_models"]["models"].value
     assert models["many, EUR"].endswith("EUR of 400 customers in 365 days from 2024-12-31")
     assert models["few, EUR"].startswith("no prediction: ")
-    built = orders.execute("select asset_key, rows from progress.builds where tenant_id = 'many' order by 1").fetchall()
-    assert built == [("marts/customer_lifetime_values", 400), ("marts/lifetime_value_models", 1)]
+    built = orders.execute("select asset_key, rows, inputs from progress.builds where tenant_id = 'many' order by 1")
+    assert built.fetchall() == [
+        ("marts/customer_lifetime_values", 400, {"marts.fct_orders": 1}),
+        ("marts/lifetime_value_models", 1, {"marts.fct_orders": 1}),
+    ]
+
+
+def test_dbt_documents_the_tables_as_they_are(database: ConnectionPool) -> None:
+    """Both tables are among dbt's sources, with every column, its type, and the words that the database has of it."""
+    load_models()
+    sources = orjson.loads((PROJECT / "target" / "manifest.json").read_bytes())["sources"].values()
+    documented = {
+        (source["name"], column, kind, words.strip().rstrip("."))
+        for source in sources
+        if source["schema"] == "marts"
+        for column, kind, words in [
+            ("", "", source["description"]),
+            *((name, column["data_type"], column["description"]) for name, column in source["columns"].items()),
+        ]
+    }
+    with database.connection() as connection:
+        found = connection.execute("""
+            select relname, coalesce(attname, ''), coalesce(format_type(atttypid, atttypmod), ''), description
+            from pg_description join pg_class on pg_class.oid = objoid and relnamespace = 'marts'::regnamespace
+            left join pg_attribute on attrelid = objoid and attnum = objsubid and objsubid > 0
+            where classoid = 'pg_class'::regclass
+        """).fetchall()
+
+    assert {row[0] for row in found} == set(lifetime_value.TABLES)
+    assert documented == set(found)

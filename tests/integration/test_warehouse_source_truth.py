@@ -296,6 +296,18 @@ def test_lifetime_values_are_fitted_to_the_published_parameters(truth: Truth) ->
     assert found[8] == "1997-09-30"
 
 
+def test_every_mart_tells_every_tenant_that_it_is_fresh(truth: Truth) -> None:
+    """After a run all marts are, those that SQL cannot make, too; a mart without rows of a tenant says so."""
+    marts = truth.rows("select relname from pg_class where relnamespace = 'marts'::regnamespace and relkind = 'r'")
+    status = truth.rows("select tenant_id, mart, is_fresh, rows from marts.mart_status")
+
+    assert [row[:3] for row in status] == sorted(
+        (tenant, mart, True) for tenant in (*truth.sent, *TWINS.values()) for (mart,) in marts
+    )
+    counts = {row[:2]: row[3] for row in status}
+    assert (counts["cdnow", "fct_orders"], counts["maven", "fct_orders"]) == (69_659, 0)
+
+
 def test_sessions_have_the_ids_that_were_given(truth: Truth) -> None:
     """2,986 sessions of diginetica, from their first view to their last one."""
     expected = truth.sessions.reset_index()

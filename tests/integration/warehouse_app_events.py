@@ -36,6 +36,7 @@ APP_EVENTS = [
     _event(112, "agent_execution_started", 3, 23, execution_id="1", **_RUN, user_id="import-bot"),
     _event(113, "agent_execution_completed", 4, 0, execution_id="1", **_RUN, **_RESULT),
     _event(114, "experiment_converted", 3, experiment_id="x", subject_id="l", metric="spent", value=5),
+    _event(115, "session_started", 6, session_id="later", **_PLACE),
 ]  # fmt: skip
 
 LATE_APP_EVENTS = [
@@ -45,4 +46,7 @@ LATE_APP_EVENTS = [
     _event(123, "agent_execution_failed", 4, 1, execution_id="2", **_RUN, **_RESULT, error="timeout"),
     _event(124, "session_started", 2, session_id="early", **_PLACE),
     _event(125, "experiment_converted", 4, experiment_id="x", subject_id="l", metric="spent", value=2),
+    _event(126, "experiment_started", 4, experiment_id="x", name="Colours", variants=["red", "green"]),
+    # Whose sessions seemed a person's, also on days of which nothing else is told.
+    _event(127, "user_registered", 4, **_PLACE, role="bot"),
 ]  # fmt: skip

@@ -43,6 +43,7 @@ def data_test(name: str, severity: str, **changes: Any) -> dict[str, Any]:
         "name": name,
         "description": "Holds.",
         "config": {"severity": severity},
+        "tags": [],
         "attached_node": "model.p.fct_orders",
         "depends_on": {"nodes": ["model.p.fct_order_lines", "model.p.fct_orders"]},
     } | changes
@@ -85,13 +86,16 @@ def test_a_model_says_what_the_project_says_of_it() -> None:
 
 
 def test_a_test_belongs_to_the_model_whose_yaml_it_stands_in() -> None:
-    """A test that reads two models is a check of the one it is attached to; only severity error blocks."""
-    nodes = [node("fct_order_lines"), node("fct_orders"), data_test("is_equal", "ERROR"), data_test("is_big", "warn")]
+    """A test is a check of the model it is attached to, however many it reads; only severity error blocks."""
+    is_big = data_test("is_big", "warn", tags=["nightly"])
+    nodes = [node("fct_order_lines"), node("fct_orders"), data_test("is_equal", "ERROR"), is_big]
 
     lines, orders = models_of(manifest(*nodes))
 
     assert lines.tests == ()
-    assert [(test.name, test.is_blocking) for test in orders.tests] == [("is_big", False), ("is_equal", True)]
+    assert [(test.name, test.is_blocking, test.is_nightly) for test in orders.tests] == [
+        ("is_big", False, True), ("is_equal", True, False),
+    ]  # fmt: skip
 
 
 def test_a_test_in_a_file_of_its_own_belongs_to_the_first_model_it_reads() -> None:

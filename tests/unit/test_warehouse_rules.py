@@ -162,3 +162,14 @@ def test_exceptions_are_of_rules_and_have_reasons() -> None:
     """An exception names a rule, and says why."""
     assert {name for name, _ in EXCEPTIONS} <= {rule.__name__ for rule in RULES}
     assert all(EXCEPTIONS.values())
+
+
+def test_dashboards_name_what_they_read_and_show_currencies() -> None:
+    """The exposure of the dashboards names the marts of their statements; a statement with money in it shows whose."""
+    text = (PROJECT.parent / "benchmarks" / "dashboards.sql").read_text(encoding="utf-8")
+    exposed = MANIFEST["exposures"]["exposure.analytics_pipelines.dashboards"]["depends_on"]["nodes"]
+
+    assert {NODES[name]["name"] for name in exposed} == set(re.findall(r"\bmarts\.(\w+)", text))
+    for query in text.split("-- name: ")[1:]:
+        shown = query.partition("\nfrom ")[0].partition("select")[2]
+        assert not re.search(r"\b(revenue|profit|lifetime_value|amount_now|commission)\b", shown) or "currency" in shown

@@ -12,7 +12,10 @@ def _known(name: str, kind: str, description: str, *events: str) -> Outermost:
 
 MODEL = ReadModel(
     name="company_profile",
-    grain="One row per tenant and company. What its own events do not tell is taken from the leads created at it.",
+    grain=(
+        "One row per tenant and company, also one known by a lead only. What its own events do not tell is taken from "
+        "the leads created at it."
+    ),
     key={"company_id": "The company"},
     columns=(
         _known("company", "text", "Its name, by the newest event that has one", *_TELLS, "lead_created"),
@@ -21,8 +24,9 @@ MODEL = ReadModel(
         _known("domain", "text", "Its internet domain", *_TELLS),
         _known("region", "text", "Region of sale", *_TELLS),
         earliest("created_at", "When it became known, at the latest with its first lead (UTC)",
-                 "company_created", "lead_created"),
+                 "company_created", "lead_created", "lead_moved_company"),
         count("leads_created", "Leads created at it, wherever they work now", "lead_created"),
-        latest("last_event_at", "Newest event of the row (UTC)", *_TELLS, "lead_created"),
+        latest("last_event_at", "Newest event of the row (UTC)", *_TELLS, "lead_created",
+               "lead_moved_company"),
     ),
 )  # fmt: skip

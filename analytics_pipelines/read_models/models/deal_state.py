@@ -1,6 +1,6 @@
 """Where a deal stands."""
 
-from analytics_pipelines.read_models.columns import earliest, last, latest
+from analytics_pipelines.read_models.columns import Derived, earliest, last, latest
 from analytics_pipelines.read_models.declaration import ReadModel
 
 _EVENTS = ("deal_opened", "deal_stage_changed", "deal_amount_changed", "deal_won", "deal_lost")
@@ -13,13 +13,19 @@ MODEL = ReadModel(
     key={"deal_id": "The deal"},
     columns=(
         last("lead_id", "text", "The lead it is with", *_EVENTS),
-        last("sales_representative_id", "text", "Who opened it", "deal_opened"),
+        last("sales_representative_id", "text", "Whose it is: who was named last, by its opening or its outcome",
+             "deal_opened", *_OUTCOME, where="data ->> 'sales_representative_id' is not null"),
         earliest("opened_at", "When it was opened (UTC)", "deal_opened"),
         last("opened_amount", "numeric", "What it was expected to bring when it was opened", "deal_opened",
              value="data ->> 'amount'"),
         last("expected_amount", "numeric", "What it was last expected to bring, before any outcome", *_EXPECTED,
              value="data ->> 'amount'"),
-        last("currency", "text", "ISO 4217 code of the amounts, as named last", *_EXPECTED, "deal_won"),
+        last("opened_currency", "text", "ISO 4217 code of `opened_amount`", "deal_opened", value="data ->> 'currency'"),
+        last("expected_currency", "text", "ISO 4217 code of `expected_amount`", *_EXPECTED,
+             value="data ->> 'currency'"),
+        last("won_currency", "text", "ISO 4217 code of `won_amount`", *_OUTCOME, value="data ->> 'currency'"),
+        Derived("currency", "text", "ISO 4217 code of what it brought, or is expected to bring",
+                "coalesce(won_currency, expected_currency)"),
         last("stage", "text", "Stage of the funnel, by the newest change; null before the first", "deal_stage_changed"),
         last("probability", "numeric", "How likely it is won, 0 to 1, as told with that stage", "deal_stage_changed"),
         last("outcome", "text", "won or lost; null while it is open", *_OUTCOME,

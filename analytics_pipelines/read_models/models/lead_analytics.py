@@ -5,10 +5,14 @@ from analytics_pipelines.read_models.declaration import ReadModel
 
 EMAILS = ("email_sent", "email_opened", "email_clicked", "email_replied")
 COMPLAINTS = ("email_bounced", "email_marked_as_spam", "email_unsubscribed")
+_DEALS = ("deal_opened", "deal_stage_changed", "deal_amount_changed", "deal_won", "deal_lost")
 
 MODEL = ReadModel(
     name="lead_analytics",
-    grain="One row per tenant and lead: who it is and how it responded. Opens and clicks count events, not messages.",
+    grain=(
+        "One row per tenant and lead, also one known by a deal only: who it is and how it responded. Opens and clicks "
+        "count events, not messages."
+    ),
     key={"lead_id": "The lead"},
     keys={"introduction_made": ("data ->> 'introducer_id'",)},
     columns=(
@@ -39,7 +43,7 @@ MODEL = ReadModel(
         latest(
             "last_event_at", "Newest event of the row (UTC)",
             "lead_created", "lead_moved_company", "lead_qualified", "lead_disqualified", "lead_scored",
-            "lead_assigned", "introduction_made", *EMAILS, *COMPLAINTS,
+            "lead_assigned", "introduction_made", *EMAILS, *COMPLAINTS, *_DEALS,
         ),
     ),
 )  # fmt: skip

@@ -1,5 +1,15 @@
 {{ config(materialized='view', meta={'filters_itself': true}) }}
 
+{# Shows something relative to the day of the tenant's watermark: out of date when that has turned. -#}
+{% set of_a_day = [] -%}
+{% if execute -%}
+    {% for node in graph.nodes.values() if node.config.get('as_of_day') -%}
+        {% do of_a_day.append(node.schema ~ '.' ~ node.name) -%}
+    {% endfor -%}
+    {% for node in graph.sources.values() if node.meta.get('as_of_day') -%}
+        {% do of_a_day.append(node.schema ~ '.' ~ node.name) -%}
+    {% endfor -%}
+{% endif -%}
 -- Not by way of staging: dbt replaces a view by dropping the old one with every view that reads it, and this one must
 -- not be missing while the warehouse is built.
 with recursive builds as (
@@ -15,6 +25,11 @@ changes as (
 
 touched as (
     select * from {{ source('progress', 'touched') }}
+),
+
+-- Looked up by index, tenant by tenant: it has a row for each build.
+watermarks as not materialized (
+    select * from {{ source('progress', 'watermarks') }}
 ),
 
 tests as (
@@ -36,7 +51,24 @@ inputs as (
     where builds.tenant_id = '*'
 ),
 
--- A mart is behind when something that it reads has changed since, or when a mart that it reads is behind.
+-- Every tenant of which anything was built, with its newest event time.
+tenants as (
+    select
+        known.tenant_id,
+        newest.watermark
+    from (select distinct builds.tenant_id from builds) as known
+    left join lateral (
+        select watermarks.watermark
+        from watermarks
+        where watermarks.tenant_id = known.tenant_id
+        order by watermarks.position desc
+        limit 1
+    ) as newest on true
+    where known.tenant_id <> '*'
+),
+
+-- A mart is behind when something that it reads has changed since, when it is as of a day that has turned, or when a mart
+-- that it reads is behind.
 behind as (
     select inputs.relation
     from inputs
@@ -52,6 +84,15 @@ behind as (
                 and touched.kind = inputs.event_type
                 and touched.change > inputs.change
         )
+
+    union
+
+    select builds.relation
+    from builds
+    inner join tenants on builds.tenant_id = tenants.tenant_id
+    where
+        builds.relation in ('{{ of_a_day | join("', '") }}')
+        and {{ utc_date('builds.watermark') }} < {{ utc_date('tenants.watermark') }}
 
     union
 
@@ -80,24 +121,42 @@ restated as (
 
 final as (
     select
-        tenant_id,
-        split_part(asset_key, '/', 2) as mart,
-        builds.position,
-        builds.watermark,
-        builds.built_at,
-        builds.relation not in (select behind.relation from behind) as is_fresh,
+        tenants.tenant_id,
+        split_part(marts.asset_key, '/', 2) as mart,
+        marts.position,
+        (
+            select watermarks.watermark
+            from watermarks
+            where watermarks.tenant_id = tenants.tenant_id and watermarks.position <= marts.position
+            order by watermarks.position desc
+            limit 1
+        ) as watermark,
+        marts.built_at,
+        case
+            when marts.inputs is not null then marts.relation not in (select behind.relation from behind)
+        end as is_fresh,
         tested.has_passed_tests,
-        builds.rows,
+        coalesce(own.rows, 0) as rows,
         coalesce(restated.rows_restated, 0)::bigint as rows_restated
-    from builds
-    left join tested using (asset_key)
-    left join restated using (tenant_id, asset_key)
+    from builds as marts
+    cross join tenants
+    left join builds as own
+        on
+            marts.asset_key = own.asset_key
+            and tenants.tenant_id = own.tenant_id
+    left join tested
+        on marts.asset_key = tested.asset_key
+    left join restated
+        on
+            marts.asset_key = restated.asset_key
+            and tenants.tenant_id = restated.tenant_id
     where
-        asset_key like 'marts/%'
-        -- What stands for the asset as a whole, all tenants together, is nobody's row.
-        and tenant_id <> '*'
+        -- What stands for the asset as a whole, all tenants together; a view has no rows of its own.
+        marts.tenant_id = '*'
+        and marts.asset_key like 'marts/%'
+        and marts.rows is not null
         -- BI may not read the bookkeeping, so this is done with the rights of the view's owner, who sees all tenants.
-        and {{ visible('tenant_id') }}
+        and {{ visible('tenants.tenant_id') }}
 )
 
 select * from final

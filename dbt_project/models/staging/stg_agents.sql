@@ -9,7 +9,6 @@ select
     executions,
     executions_completed,
     executions_failed,
-    success_rate,
     median_ms,
     p95_ms,
     p99_ms,

@@ -10,6 +10,8 @@ select
     opened_amount,
     expected_amount,
     won_amount,
+    opened_currency,
+    expected_currency,
     currency,
     lost_reason
 from {{ source('read_models', 'deal_state') }}

@@ -3,6 +3,7 @@ select
     experiment_id,
     subject_id,
     variant,
+    assigned_variant,
     exposed_at,
     last_converted_at,
     has_converted

@@ -3,7 +3,7 @@ select
     event_type,
     occurred_at,
     data ->> 'workspace_id' as workspace_id,
-    data ->> 'user_id' as user_id,
+    case when event_type in ('session_started', 'agent_execution_started') then data ->> 'user_id' end as user_id,
     data ->> 'agent_id' as agent_id,
     (data ->> 'duration_ms')::integer as duration_ms,
     (data ->> 'credits')::numeric as credits

@@ -2,7 +2,7 @@
     key=['lead_id'],
     recompute='lead_id',
     touched_by={'read_models.lead_analytics': 'lead_id', 'marts.fct_deals': 'lead_id'},
-    indexes=[{'columns': ['tenant_id', 'company_id']}, {'columns': ['tenant_id', 'created_on']}],
+    indexes=[{'columns': ['tenant_id', 'company_id']}],
 ) }}
 
 with leads as (

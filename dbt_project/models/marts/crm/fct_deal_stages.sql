@@ -2,7 +2,6 @@
     key=['deal_id', 'stage'],
     recompute='deal_id',
     touched_by={'read_models.deal_stages': 'deal_id'},
-    indexes=[{'columns': ['tenant_id', 'stage', 'entered_on']}],
 ) }}
 
 with deal_stages as (
@@ -12,7 +11,8 @@ with deal_stages as (
     from {{ ref('stg_deal_stages') }}
 ),
 
--- A stage entered again counts from its first entry; where the deal is now is the stage it entered last.
+-- A stage entered again counts from its first entry; where the deal is now is the stage it entered last. A deal that was
+-- won or lost is over: what is told of stages after that does not put it back into one.
 ordered as (
     select
         tenant_id,
@@ -21,13 +21,14 @@ ordered as (
         entered_at,
         entries,
         probability,
+        tie_order,
         row_number() over in_order as stage_number,
         lead(stage) over in_order as next_stage,
         lead(entered_at) over in_order as next_entered_at,
         max(last_entered_at) over (partition by tenant_id, deal_id) as current_entered_at,
         row_number() over (
             partition by tenant_id, deal_id
-            order by last_entered_at desc, tie_order desc, stage collate "C"
+            order by tie_order = 2 desc, last_entered_at desc, tie_order desc, stage collate "C"
         ) = 1 as is_current
     from deal_stages
     where {{ touched('deal_stages.deal_id') }}
@@ -50,7 +51,7 @@ final as (
         deal_id,
         stage,
         stage_number::integer as stage_number,
-        next_stage,
+        case when not (is_current and tie_order = 2) then next_stage end as next_stage,
         is_current,
         entered_at,
         {{ utc_date('entered_at') }} as entered_on,

@@ -1,3 +1,5 @@
+{%- set steps = ['sent', 'opened', 'clicked', 'replied'] -%}
+
 {{ config(
     key=['campaign_id', 'step'],
     recompute='campaign_id',
@@ -8,7 +10,8 @@ with campaign_leads as (
     select * from {{ ref('stg_campaign_leads') }}
 ),
 
--- The time of a step counts from the step before it that the lead took: mail programs hide openings.
+-- The time of a step counts from the newest of the steps before it that had come by then: mail programs hide openings,
+-- or show pictures, which tells of one, only after a click.
 steps as (
     select
         campaign_leads.tenant_id,
@@ -23,15 +26,22 @@ steps as (
     cross join
         lateral (
             values
-            (1, 'sent', campaign_leads.sent_at, null::timestamptz),
-            (2, 'opened', campaign_leads.opened_at, campaign_leads.sent_at),
-            (3, 'clicked', campaign_leads.clicked_at, coalesce(campaign_leads.opened_at, campaign_leads.sent_at)),
-            (
-                4,
-                'replied',
-                campaign_leads.replied_at,
-                coalesce(campaign_leads.clicked_at, campaign_leads.opened_at, campaign_leads.sent_at)
-            )
+            {% for step in steps %}
+                (
+                    {{ loop.index }},
+                    '{{ step }}',
+                    campaign_leads.{{ step }}_at,
+                    greatest(
+                        {% for before in steps[:loop.index0] -%}
+                            case
+                                when campaign_leads.{{ before }}_at <= campaign_leads.{{ step }}_at
+                                    then campaign_leads.{{ before }}_at
+                            end,
+                        {% endfor -%}
+                        null::timestamptz
+                    )
+                ){{ ',' if not loop.last }}
+            {% endfor %}
         ) as steps (step_number, step, reached_at, before_at)
     where {{ touched('campaign_leads.campaign_id') }}
 ),
@@ -60,10 +70,8 @@ final as (
         entered,
         reached,
         dropped_off,
-        reached::numeric / nullif(entered, 0) as reached_rate,
-        reached::numeric / nullif(
-            lag(reached) over (partition by tenant_id, campaign_id order by step_number), 0
-        ) as step_rate,
+        {{ ratio('reached', 'entered') }} as reached_rate,
+        {{ ratio('reached', 'lag(reached) over (partition by tenant_id, campaign_id order by step_number)') }} as step_rate,
         median_seconds,
         mean_seconds
     from totals

@@ -21,13 +21,14 @@ final as (
         avg(deal_stages.stage_number) as mean_stage_number,
         count(*)::integer as deals_entered,
         count(*) filter (where deal_stages.is_current)::integer as deals_now,
-        coalesce(sum(deals.expected_amount) filter (where deal_stages.is_current), 0) as amount_now,
+        coalesce(
+            sum(deals.expected_amount) filter (where deal_stages.is_current and deals.status = 'open'), 0
+        ) as amount_now,
         count(*) filter (where deal_stages.next_stage <> 'lost')::integer as deals_advanced,
-        count(*) filter (where deal_stages.next_stage <> 'lost')::numeric / count(*) as conversion_rate,
+        {{ ratio("count(*) filter (where deal_stages.next_stage <> 'lost')", 'count(*)') }} as conversion_rate,
         count(*) filter (where deals.status = 'won')::integer as deals_won,
         count(*) filter (where deals.status = 'lost')::integer as deals_lost,
-        count(*) filter (where deals.status = 'won')::numeric
-        / nullif(count(*) filter (where deals.status <> 'open'), 0) as win_rate,
+        {{ ratio("count(*) filter (where deals.status = 'won')", "count(*) filter (where deals.status <> 'open')") }} as win_rate,
         avg(deal_stages.seconds) as mean_seconds
     from deal_stages
     left join deals

@@ -1,7 +1,7 @@
 {{ config(
     key=['month_on', 'sales_representative_id', 'currency'],
-    recompute='tenant_id',
-    touched_by={'marts.fct_deals': 'tenant_id'},
+    recompute='month_on',
+    touched_by={'marts.fct_deals': 'month_on'},
 ) }}
 
 with deals as (
@@ -11,7 +11,7 @@ with deals as (
 closed as (
     select
         tenant_id,
-        date_trunc('month', closed_on)::date as month_on,
+        month_on,
         coalesce(sales_representative_id, 'unknown') as sales_representative_id,
         coalesce(currency, 'XXX') as currency,
         status,
@@ -20,7 +20,7 @@ closed as (
     from deals
     where
         status in ('won', 'lost')
-        and {{ touched('deals.tenant_id') }}
+        and {{ touched('deals.month_on') }}
 ),
 
 final as (
@@ -31,7 +31,7 @@ final as (
         currency,
         count(*) filter (where status = 'won')::integer as deals_won,
         count(*) filter (where status = 'lost')::integer as deals_lost,
-        count(*) filter (where status = 'won')::numeric / count(*) as win_rate,
+        {{ ratio("count(*) filter (where status = 'won')", 'count(*)') }} as win_rate,
         coalesce(sum(won_amount), 0) as won_amount,
         avg(extract(epoch from took)) filter (where status = 'won') as mean_seconds_to_win
     from closed

@@ -86,7 +86,7 @@ final as (
         measured.metric,
         exposed.subjects,
         coalesce(totals.converted, 0) as converted,
-        coalesce(totals.converted, 0)::numeric / exposed.subjects as conversion_rate,
+        {{ ratio('coalesce(totals.converted, 0)', 'exposed.subjects') }} as conversion_rate,
         coalesce(totals.conversions, 0)::integer as conversions,
         coalesce(totals.conversions, 0) / exposed.subjects as mean_conversions,
         {{ sample_variance('totals.conversions', 'totals.squared_conversions', 'exposed.subjects') }}

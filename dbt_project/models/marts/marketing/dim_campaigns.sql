@@ -46,9 +46,9 @@ final as (
         {% endfor -%}
         coalesce(conversions.converted, 0) as converted,
         {% for counted in ['opened', 'clicked', 'replied', 'bounced'] -%}
-            campaigns.emails_{{ counted }}::numeric / nullif(campaigns.emails_sent, 0) as {{ counted }}_rate,
+            {{ ratio('campaigns.emails_' ~ counted, 'campaigns.emails_sent') }} as {{ counted }}_rate,
         {% endfor -%}
-        campaigns.coupons_redeemed::numeric / nullif(campaigns.sends, 0) as redeemed_rate
+        {{ ratio('campaigns.coupons_redeemed', 'campaigns.sends') }} as redeemed_rate
     from campaigns
     left join conversions
         on

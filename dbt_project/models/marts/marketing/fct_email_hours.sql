@@ -18,9 +18,9 @@ final as (
         count(opened_at)::integer as leads_opened,
         count(clicked_at)::integer as leads_clicked,
         count(replied_at)::integer as leads_replied,
-        count(opened_at)::numeric / count(*) as open_rate,
-        count(clicked_at)::numeric / count(*) as click_rate,
-        count(replied_at)::numeric / count(*) as reply_rate
+        {{ ratio('count(opened_at)', 'count(*)') }} as open_rate,
+        {{ ratio('count(clicked_at)', 'count(*)') }} as click_rate,
+        {{ ratio('count(replied_at)', 'count(*)') }} as reply_rate
     from campaign_leads
     where
         sent_at is not null

@@ -21,7 +21,7 @@ final as (
         executions,
         executions_completed,
         executions_failed,
-        success_rate,
+        {{ ratio('executions_completed', 'executions') }} as success_rate,
         median_ms as p50_ms,
         p95_ms,
         p99_ms,

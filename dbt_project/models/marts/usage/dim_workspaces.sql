@@ -28,7 +28,7 @@ final as (
         agents_deleted::integer as agents_deleted,
         executions,
         executions_failed,
-        (executions - executions_failed)::numeric / nullif(executions, 0) as success_rate,
+        {{ ratio('executions - executions_failed', 'executions') }} as success_rate,
         credits_granted,
         credits_used,
         credits_left,

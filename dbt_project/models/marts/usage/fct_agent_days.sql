@@ -46,7 +46,7 @@ final as (
         executions,
         executions_completed,
         executions - executions_completed as executions_failed,
-        executions_completed::numeric / executions as success_rate,
+        {{ ratio('executions_completed', 'executions') }} as success_rate,
         percentiles[1] as p50_ms,
         percentiles[2] as p95_ms,
         percentiles[3] as p99_ms,

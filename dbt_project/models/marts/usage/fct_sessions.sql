@@ -1,9 +1,18 @@
 {%- set told = ['session_started', 'session_ended'] + var('session_activity') | list -%}
 
+{# Who turns out to be a bot was one in all their sessions. -#}
+{% set days_of_bots %}
+    select
+        sessions.tenant_id,
+        sessions.started_on
+    from changed
+    inner join marts.fct_sessions as sessions
+        on changed.tenant_id = sessions.tenant_id and changed.key = sessions.user_id
+{% endset -%}
 {{ config(
     key=['session_id', 'started_at'],
     recompute='started_on',
-    touched_by={'event_log.events': told},
+    touched_by={'event_log.events': told, 'intermediate.int_bots': {'user_id': days_of_bots}},
     days_before=1,
     days_after=1,
     indexes=[{'columns': ['tenant_id', 'started_on']}, {'columns': ['tenant_id', 'user_id']}],
@@ -11,6 +20,10 @@
 
 with session_events as (
     select * from {{ events_of_days(ref('stg_session_events'), days_around=1) }} as session_events
+),
+
+bots as (
+    select * from {{ ref('int_bots') }}
 ),
 
 activity as (
@@ -41,19 +54,22 @@ counted as (
         or not is_told
 ),
 
--- A session begins where nothing went before it for so long; one with an id where its id was not used for a day.
+-- A session begins where nothing went before it for so long; one with an id where its id was not used for a day. Those
+-- without end at midnight, so that none of a bot's activity is lost that goes on for days without a pause.
 marked as (
     select
         *,
         coalesce(
-            occurred_at - lag(occurred_at) over (partition by tenant_id, user_id, given_id order by occurred_at)
+            occurred_at - lag(occurred_at) over in_order
             > case
                 when given_id is null then interval '{{ var("session_gap_minutes") }} minutes'
                 else interval '24 hours'
-            end,
+            end
+            or (given_id is null and occurred_on > lag(occurred_on) over in_order),
             true
         ) as is_first
     from counted
+    window in_order as (partition by tenant_id, user_id, given_id order by occurred_at)
 ),
 
 numbered as (
@@ -71,8 +87,8 @@ begun as (
     from numbered
 ),
 
--- What lasts longer is cut at the end of the day after its first; a session of which only the end is told is none.
-final as (
+-- What lasts longer, with an id, is cut at the end of the day after its first; one of which only the end is told is none.
+sessions as (
     select
         tenant_id,
         coalesce(
@@ -94,6 +110,17 @@ final as (
         and {{ touched('begun.started_on') }}
     group by tenant_id, user_id, given_id, number, started_at, started_on
     having bool_or(event_type <> 'session_ended')
+),
+
+final as (
+    select
+        sessions.*,
+        bots.user_id is not null as is_bot
+    from sessions
+    left join bots
+        on
+            sessions.tenant_id = bots.tenant_id
+            and sessions.user_id = bots.user_id
 )
 
 select * from final
