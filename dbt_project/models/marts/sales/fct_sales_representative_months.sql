@@ -3,9 +3,7 @@
     recompute='month_on',
     touched_by={
         'marts.fct_orders': 'month_on',
-        'marts.fct_deals': {
-            'closed_on': "select tenant_id, date_trunc('month', key::timestamp)::date from changed",
-        },
+        'marts.fct_deals': 'month_on',
         'read_models.sales_rep_changes': {
             'sales_representative_id': '
                 select months.tenant_id, months.month_on
@@ -27,14 +25,12 @@ with orders as (
 ),
 
 deals as (
-    select
-        *,
-        {{ utc_month('closed_at') }} as closed_month_on
-    from {{ ref('fct_deals') }}
+    select * from {{ ref('fct_deals') }}
     where
         sales_representative_id is not null
         and status in ('won', 'lost')
         and currency is not null
+        and {{ touched('month_on') }}
 ),
 
 changes as (
@@ -74,7 +70,7 @@ sales as (
     select
         tenant_id,
         sales_representative_id,
-        closed_month_on as month_on,
+        month_on,
         currency,
         closed_at as sold_at,
         0 as orders,
@@ -84,7 +80,6 @@ sales as (
         (status = 'lost')::integer as deals_lost,
         coalesce(won_amount, 0) as deal_revenue
     from deals
-    where {{ touched('closed_month_on') }}
 ),
 
 -- The commission is the share that was agreed on when the sale was made, of what the sale brought and was not given back.
