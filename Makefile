@@ -1,7 +1,7 @@
 # Two commands do everything: `make run` and `make test`. The others are what these are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run down env test prove lint bench
+.PHONY: help run down env test coverage prove lint bench
 
 BIN := .venv/bin
 
@@ -16,6 +16,9 @@ down: .venv/installed ## Stop everything that `make run` started; the data are k
 	@$(BIN)/pipelines down
 
 test: .venv/installed .venv/browser ## Run all tests against real servers
+	@$(BIN)/pytest -n 2
+
+coverage: .venv/installed .venv/browser ## Run all tests and show the lines that none of them runs
 	@$(BIN)/pytest --cov -n 2
 
 prove: .venv/installed ## Run the race and crash harnesses at full size

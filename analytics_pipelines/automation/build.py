@@ -143,7 +143,8 @@ def _choose(
 
 
 def _damaged(pool: ConnectionPool, settings: Settings, connection: Connection) -> frozenset[str]:
-    """Find what is not as its build left it: features that Redis lost, a quarantine that has grown."""
+    """Find what is not as it should be: features that Redis lost, a quarantine that has grown, broken marts."""
+    from analytics_pipelines import progress
     from analytics_pipelines.connections import open_redis
     from analytics_pipelines.features import FeatureStore
 
@@ -162,7 +163,8 @@ def _damaged(pool: ConnectionPool, settings: Settings, connection: Connection) -
     ).fetchone()
     if refused is not None and refused[0]:
         found.add("event_log/quarantine")
-    return frozenset(found)
+    # What is built from such a mart was kept back, and must not be built on it as if nothing was the matter.
+    return frozenset(found | progress.broken(connection))
 
 
 def _nodes(defs: Definitions) -> dict[str, Node]:

@@ -34,11 +34,10 @@ _NOTE_NEW_EVENTS = """
             where model = 'event_log.events')) as change
         where exists (select from added)
     ), noted as (
-        insert into progress.touched as t (model, kind, tenant_id, key, change, position)
+        insert into progress.touched (model, kind, tenant_id, key, change, position)
         select 'event_log.events', event_type, tenant_id, day::text, change, %(up_to)s
         from added cross join changed where change > 1
-        on conflict (model, kind, tenant_id, key) do update set
-            change = excluded.change, position = greatest(t.position, excluded.position)
+        on conflict (model, kind, tenant_id, key) do update set change = excluded.change, position = excluded.position
     )
     insert into progress.watermarks (tenant_id, position, watermark)
     select tenant_id, %(up_to)s, greatest(newest, before.watermark)
@@ -227,6 +226,12 @@ def note_change(connection: Connection, asset_key: str) -> None:
 def lock_asset(connection: Connection, asset_key: str) -> None:
     """Keep other runs from building the same asset until the transaction ends."""
     connection.execute("select pg_advisory_xact_lock(2018, hashtext(%s))", [asset_key])
+
+
+def broken(connection: Connection) -> set[str]:
+    """Return the keys of the assets, as `marts/fct_orders`, that fail a test which holds back what is built of them."""
+    query = "select distinct asset_key from progress.tests where is_blocking and not passed"
+    return {asset_key for (asset_key,) in connection.execute(query).fetchall()}
 
 
 def event_types_between(connection: Connection, after: int, up_to: int) -> frozenset[str]:

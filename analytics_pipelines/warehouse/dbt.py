@@ -35,7 +35,7 @@ PIPE_BYTES = 1 << 20
 SCRUBBED = "*****"
 """What dbt writes wherever its output happens to contain the password."""
 
-# Two builds at once would make the same temporary tables. (2017, 1) is the log's lock.
+# Marts have locks of their own: this one keeps two runs from making the same in turns. (2017, 1) is the log's.
 _LOCK = "select pg_advisory_lock(2017, 2)"
 
 
@@ -113,6 +113,7 @@ def build(
     environment = dbt_environment(url, up_to_position, extent, run_id)
     password = environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"]
     failed: list[NodeResult] = []
+    has_failed_test = False
     untold = set(names)
     with (
         _only_build(url),
@@ -126,17 +127,19 @@ def build(
             elif event["info"]["name"] == "NodeFinished":
                 result = node_result(event, password)
                 untold.discard(result.unique_id.split(".")[2])
-                if result.unique_id.startswith("model.") and result.status == "error":
-                    failed.append(result)
+                if result.unique_id.startswith("model."):
+                    failed += [result] if result.status == "error" else []
+                else:
+                    has_failed_test |= result.status in {"fail", "error"}
                 yield result
             elif event["info"]["level"] == "error":
                 said.append(event["info"]["msg"])
         code = process.wait()
+    reason = _hide(_one_line(" ".join(said)), password) or f"it ended with code {code}"
     if failed:
         raise PipelinesError(_why(failed))
-    if code not in {0, 1}:  # 1 is a failed test
-        reason = _hide(_one_line(" ".join(said)), password)
-        raise PipelinesError(f"dbt could not run: {reason or f'it ended with code {code}'}")
+    if code not in ({0, 1} if has_failed_test else {0}):
+        raise PipelinesError(f"dbt could not run, or write down how it went: {reason}")
     if code == 0 and untold:
         raise PipelinesError(f"dbt knows no model or test {', '.join(sorted(untold))}; reload the code location")
 

@@ -310,7 +310,10 @@ def test_the_rules_with_a_decision_in_them_hold(built: Warehouse, tmp_path: Path
 
 
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
-    """The run fails, the other results are out, and no model downstream is built from rows that break a rule."""
+    """The run fails, the other results are out, and no model downstream is built from rows that break a rule.
+
+    Until it passes, `pipelines build` takes the model for stale and tries again.
+    """
     with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
         table = admin.execute("""
             select table_name from information_schema.view_table_usage
@@ -330,6 +333,17 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
     assert checks(result)["fct_orders_revenue_equals_that_placed"] is False
     assert checks(result)["fct_orders_key_is_unique"] is True
     assert materialized(result) == {"fct_orders", "dim_leads"}
+    with psycopg.connect(connections.admin_url(copy)) as admin:
+        assert progress.broken(admin) == {"marts/fct_orders"}
+
+
+def test_results_of_tests_that_cannot_be_written_down_are_an_error(copy: Settings) -> None:
+    """A run whose tests passed and left no word of it has failed: mart_status would go on telling of the run before."""
+    with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
+        admin.execute("alter table progress.tests add constraint is_full check (false) not valid")
+
+    with pytest.raises(PipelinesError, match=r"write down how it went: .*is_full"):
+        list(dbt.build(copy, ["fct_orders_key_is_unique"], up_to_position=99))
 
 
 def test_a_model_that_cannot_be_built_is_named(copy: Settings) -> None:

@@ -58,8 +58,8 @@
     {%- for column in model.columns.values() -%}
         {%- do columns.append([column.name, column.data_type, column.constraints | map(attribute='type') | list]) -%}
     {%- endfor -%}
-    {%- set declared = [columns, inputs()] -%}
-    {%- for name in ['key', 'recompute', 'days_before', 'days_after', 'as_of_day', 'indexes'] -%}
+    {%- set declared = [columns] -%}
+    {%- for name in ['key', 'recompute', 'touched_by', 'days_before', 'days_after', 'as_of_day', 'indexes'] -%}
         {%- do declared.append(config.get(name)) -%}
     {%- endfor -%}
     {{ return(local_md5(model.compiled_code | replace('"' ~ this.database ~ '".', '') ~ declared)) }}
@@ -67,8 +67,10 @@
 
 
 {# Takes the mart's lock, and tells whether the rows that are there can be brought up to date, and up to which change of
-   each input. That is read before the inputs are: what changes meanwhile is past it, and is read next time. So is what
-   another run, pinned further, has noted of events that this one does not read. #}
+   each input. That is read before the inputs are: what changes meanwhile is past it, and is read next time.
+
+   A change of the log is noted with a pin. So the mart is built to the newest pin there is, though the run be pinned
+   before: else it would count events as read that it does not reach. #}
 {% macro build_so_far(target) -%}
     {%- call statement('so_far', fetch_result=True) -%}
         select pg_advisory_xact_lock(2018, hashtext('{{ target.schema }}/{{ target.identifier }}'));
@@ -85,14 +87,15 @@
                 false
             ) as is_incremental,
             (
-                select jsonb_object_agg(input, coalesce(least(changes.change, past.change - 1), 0))
+                select jsonb_object_agg(input, coalesce(changes.change, 0))
                 from unnest(array['{{ inputs() | join("', '") }}']) as input
                 left join progress.changes on changes.model = split_part(input, '/', 1)
-                left join (
-                    select min(change) as change from progress.touched
-                    where model = 'event_log.events' and position > progress.up_to_position()
-                ) as past on input like 'event_log.events/%'
-            )::text as inputs
+            )::text as inputs,
+            set_config('pipelines.up_to_position', greatest(
+                nullif(current_setting('pipelines.up_to_position', true), '')::bigint,
+                (select max(up_to_position) from progress.pins),
+                0
+            )::text, true) as up_to_position
         from (select) as nothing
         left join progress.builds as build
             on build.asset_key = '{{ target.schema }}/{{ target.identifier }}' and build.tenant_id = '*'
