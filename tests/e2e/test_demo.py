@@ -86,6 +86,7 @@ def test_revenue_is_the_same_wherever_it_is_added_up(demo: Demo, demo_pool: Conn
         "dim_products",
         "fct_category_performance",
         "dim_stores",
+        "fct_store_months",
     ):
         assert one(demo_pool, f"select sum(revenue) from marts.{table} where tenant_id = 'grocer'") == (total,), table
     periods = "select grain, sum(revenue) from marts.fct_revenue_periods where tenant_id = 'grocer' group by grain"

@@ -171,7 +171,7 @@ def test_any_order_of_arrival_gives_the_same_tables(connection: Connection) -> N
     chance = random.Random(3)
     products = [f"p{number}" for number in range(30)]
     lines = [
-        ("t", f"order-{number}", product, START + timedelta(minutes=number), "completed")
+        ("t", f"order-{number}", product, START + timedelta(minutes=number), False)
         for number in range(400)
         for product in chance.sample(products[number % 3 * 10 : number % 3 * 10 + 12], 5)
     ]

@@ -27,11 +27,27 @@ from tests.integration.warehouse_app_events import LATE_APP_EVENTS
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from analytics_pipelines.event_log import NewEvent
     from analytics_pipelines.settings import Settings
 
 MARTS = [".".join(model.key) for model in MODELS if model.materialization == "incremental"]
 MONTHS_AGO = datetime(2025, 12, 2, 12, tzinfo=UTC)
+IN_JANUARY, IN_FEBRUARY = datetime(2026, 1, 9, 12, tzinfo=UTC), datetime(2026, 2, 9, 12, tzinfo=UTC)
+SELLER = {"sales_representative_id": "ann"}
 
+
+def deal(number: int, event_type: str, deal_id: str, occurred_at: datetime) -> NewEvent:
+    """Return an event of a deal of Ann's."""
+    data = {"deal_id": deal_id, "lead_id": "n", "amount": 100, "currency": "EUR", **SELLER}
+    return replace(event(number, event_type, f"deal-{deal_id}", 1, **data), occurred_at=occurred_at)
+
+
+# Months without an order: what is told late of them are a deal won in the one, and Ann's share in the other.
+EARLY = [
+    deal(51, "deal_opened", "january", IN_JANUARY),
+    deal(52, "deal_opened", "february", IN_JANUARY),
+    deal(53, "deal_won", "february", IN_FEBRUARY),
+]
 LATE = [
     event(20, "order_cancelled", "order-till", 9, order_id="till", reason="broken"),
     event(21, "order_refunded", "order-returned", 2, order_id="returned", amount=Decimal("1.50")),
@@ -40,11 +56,13 @@ LATE = [
     event(24, "product_added", "product-pot", 3, product_id="pot", name="Pot", department="Kitchen"),
     event(25, "experiment_exposed", "lead-m", 1, experiment_id="x", subject_id="m", variant="blue"),
     # An order that moves to another day, as it was placed before; and one that nobody has heard of for 90 days.
+    # The share of a seller, likewise.
     *(
         replace(placed, occurred_at=MONTHS_AGO)
         for placed in (
             order(26, "returned", 2, line("cup", "8")),
             order(27, "old", 2, line("tea", "7")),
+            event(55, "commission_rate_changed", "sales-ann", 2, **SELLER, commission_rate=Decimal("0.1")),
         )
     ),
     # Lines that were added, all taken off, and sent back.
@@ -52,6 +70,7 @@ LATE = [
     event(42, "order_line_removed", "order-regretted", 2, order_id="regretted", product_id="tea"),
     event(43, "order_line_returned", "order-till", 7, order_id="till", product_id="cup", quantity=1, refund=Decimal(2)),
     event(28, "customer_registered", "customer-bob", 9, customer_id="bob"),
+    deal(54, "deal_won", "january", IN_JANUARY),
     *LATE_APP_EVENTS,
 ]
 
@@ -151,7 +170,7 @@ def story(servers: Settings) -> Iterator[Story]:
     """A warehouse that was built, interrupted, brought up to date, and of which some marts were then made anew."""
     with database(servers, "test_incremental", TEMPLATE) as settings:
         story = Story(settings)
-        fill(settings, EVENTS)
+        fill(settings, [*EARLY, *EVENTS])
         build(settings)
         with psycopg.connect(connections.admin_url(settings)) as connection:
             connection.execute("set local role pipelines_runtime")
@@ -177,7 +196,7 @@ def test_incremental_is_a_full_refresh(servers: Settings, story: Story) -> None:
     """
     assert not any(is_whole for is_whole, _ in story.accounts.values())
     with database(servers, "test_incremental_whole", TEMPLATE) as settings:
-        fill(settings, [*LATE[::-1], *EVENTS[::-1]])
+        fill(settings, [*LATE[::-1], *EVENTS[::-1], *EARLY[::-1]])
         build(settings)
         whole = marts(settings)
     for mart in MARTS:
@@ -185,6 +204,13 @@ def test_incremental_is_a_full_refresh(servers: Settings, story: Story) -> None:
     assert {mart for mart in MARTS if list(story.second[mart]) == list(story.first[mart])} == {
         "marts.dim_stores",
     }
+
+
+def test_a_month_is_touched_by_the_deals_and_the_shares_in_it(story: Story) -> None:
+    """A deal won, or a share agreed on, long ago is paid in its month, which no order touches."""
+    paid = rows(story.settings, "select month_on, deals_won, commission from marts.fct_sales_representative_months "
+                                "where sales_representative_id = 'ann' order by month_on")  # fmt: skip
+    assert paid == [(date(2026, 1, 1), 1, 10), (date(2026, 2, 1), 1, 10)]
 
 
 def test_only_what_differs_is_written(story: Story) -> None:

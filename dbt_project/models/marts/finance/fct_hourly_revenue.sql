@@ -22,7 +22,9 @@ amounts as (
         1 as orders,
         revenue as order_revenue,
         0 as deals_won,
-        0 as deal_revenue
+        0 as deal_revenue,
+        costed_revenue,
+        cost
     from orders
     where status <> 'cancelled'
 
@@ -35,7 +37,9 @@ amounts as (
         0 as orders,
         0 as order_revenue,
         1 as deals_won,
-        won_amount as deal_revenue
+        won_amount as deal_revenue,
+        0 as costed_revenue,
+        0 as cost
     from deals
     where status = 'won'
 ),
@@ -50,7 +54,10 @@ final as (
         sum(order_revenue) as order_revenue,
         sum(deals_won)::integer as deals_won,
         sum(deal_revenue) as deal_revenue,
-        sum(order_revenue + deal_revenue) as revenue
+        sum(order_revenue + deal_revenue) as revenue,
+        sum(costed_revenue) as costed_revenue,
+        sum(cost) as cost,
+        sum(costed_revenue - cost) as profit
     from amounts
     group by tenant_id, date_trunc('hour', earned_at, 'UTC'), currency
 )

@@ -50,6 +50,7 @@ removals as (
 
 order_states as (
     select * from {{ ref('stg_order_states') }}
+    where {{ touched('order_id') }}
 ),
 
 costs as (
