@@ -234,6 +234,11 @@ def broken(connection: Connection) -> set[str]:
     return {asset_key for (asset_key,) in connection.execute(query).fetchall()}
 
 
+def failed_tests(connection: Connection) -> set[str]:
+    """Return the names of the tests that hold back what is built of their assets, until they have passed."""
+    return {test for (test,) in connection.execute("select test from progress.tests where is_blocking and not passed")}
+
+
 def event_types_between(connection: Connection, after: int, up_to: int) -> frozenset[str]:
     """Return the event types that were appended in `(after, up_to]`."""
     rows = connection.execute(
