@@ -159,7 +159,7 @@
 {# The first or the last day that the run names, null if it names none; of a column of months, the first of its month. #}
 {% macro chosen(end, column) -%}
     {%- set day = "nullif(current_setting('pipelines." ~ end ~ "_day', true), '')::timestamp" -%}
-    {{ "date_trunc('month', " ~ day ~ ")" if column == 'month_on' else day }}
+    {{ "date_trunc('month', " ~ day ~ ")" if 'month' in column else day }}
 {%- endmacro %}
 
 

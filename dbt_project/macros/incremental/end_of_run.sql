@@ -35,7 +35,7 @@
             select input, min(change::bigint) as change
             from progress.builds
             cross join lateral jsonb_each_text(inputs) as inputs (input, change)
-            where tenant_id = '*'
+            where tenant_id = '*' and made_by is not null
             group by input
         ),
 
