@@ -70,6 +70,10 @@ RARE = [
         "store_id": "1", "name": "Harbour", "region": "north"}),
     NewEvent("test", "refund", "order-1", "order_refunded", datetime(2017, 6, 1, tzinfo=UTC), {
         "order_id": "1", "amount": 5}),
+    NewEvent("test", "line", "order-1", "order_line_added", datetime(2017, 6, 1, tzinfo=UTC), {
+        "order_id": "1", "product_id": "tea", "quantity": 1, "revenue": 5}),
+    NewEvent("test", "experiment", "experiment-1", "experiment_started", datetime(2017, 6, 1, tzinfo=UTC), {
+        "experiment_id": "1", "name": "Colours", "variants": ["red", "blue"]}),
 ]  # fmt: skip
 
 
