@@ -269,7 +269,7 @@ def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story)
     assert {name for (name,) in whole} == {
         "dim_campaigns", "dim_customers", "dim_products", "dim_sales_representatives", "dim_stores",
         "fct_attributed_conversions", "fct_campaign_attribution", "fct_category_performance", "fct_customer_cohorts",
-        "fct_customer_months", "fct_customer_segments", "fct_product_days", "fct_product_sales",
+        "fct_category_days", "fct_customer_months", "fct_customer_segments", "fct_product_sales",
         "fct_daily_revenue", "fct_hourly_revenue", "fct_order_days", "fct_order_lines", "fct_orders",
         "fct_product_rankings", "fct_refunds", "fct_region_months", "fct_revenue_periods",
         "fct_sales_representative_months", "fct_store_months", "int_daily_amounts", "int_region_months",

@@ -93,7 +93,7 @@
     {%- set days_before = config.get('days_before', default=0) -%}
     {%- set days_after = config.get('days_after', default=0) -%}
     {%- set day = day_column() -%}
-    with new_keys as (
+    with new_keys (tenant_id, key) as (
         {% for relation, kinds in config.require('touched_by').items() -%}
             {%- for kind in list_of(kinds) %}
                 {%- set told -%}

@@ -1,12 +1,24 @@
 {{ config(
-    key=['conversion_kind', 'conversion_id', 'campaign_id'],
-    recompute='person_id',
+    key=['conversion_id', 'conversion_kind', 'campaign_id'],
+    recompute='conversion_id',
     touched_by={
-        'marts.fct_campaign_touches': 'person_id',
-        'marts.fct_orders': 'customer_id',
-        'marts.fct_deals': 'lead_id',
+        'marts.fct_campaign_touches': {
+            'person_id': '
+                select orders.tenant_id, orders.order_id
+                from changed
+                inner join marts.fct_orders as orders
+                    on changed.tenant_id = orders.tenant_id and changed.key = orders.customer_id
+                union all
+                select deals.tenant_id, deals.deal_id
+                from changed
+                inner join marts.fct_deals as deals
+                    on changed.tenant_id = deals.tenant_id and changed.key = deals.lead_id
+            ',
+        },
+        'marts.fct_orders': 'order_id',
+        'marts.fct_deals': 'deal_id',
     },
-    indexes=[{'columns': ['tenant_id', 'campaign_id']}, {'columns': ['tenant_id', 'person_id']}],
+    indexes=[{'columns': ['tenant_id', 'campaign_id']}],
 ) }}
 
 with customer_touches as (
@@ -48,8 +60,7 @@ touched_conversions as (
             and touches.touched_at > orders.ordered_at - interval '{{ 24 * var("attribution_window_days") }} hours'
     where
         orders.status <> 'cancelled'
-        and {{ touched('orders.customer_id') }}
-        and {{ touched('touches.person_id') }}
+        and {{ touched('orders.order_id') }}
 
     union all
 
@@ -72,8 +83,7 @@ touched_conversions as (
             and touches.touched_at > deals.closed_at - interval '{{ 24 * var("attribution_window_days") }} hours'
     where
         deals.status = 'won'
-        and {{ touched('deals.lead_id') }}
-        and {{ touched('touches.person_id') }}
+        and {{ touched('deals.deal_id') }}
 ),
 
 by_campaign as (
