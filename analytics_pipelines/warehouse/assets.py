@@ -38,7 +38,7 @@ MODELS = load_models()
 
 
 def asset_spec(model: Model) -> AssetSpec:
-    """Describe a model as an asset: group by schema, columns, owners, and the SQL's checksum as code version."""
+    """Describe a model as an asset: group by schema, columns, owners, and the version of its code."""
     columns = [
         TableColumn(column.name, column.data_type, column.description, TableColumnConstraints(column.is_nullable))
         for column in model.columns

@@ -19,7 +19,7 @@ from psycopg.pq import Conninfo
 
 from analytics_pipelines import connections
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.warehouse.manifest import DBT, PROJECT
+from analytics_pipelines.warehouse.manifest import DBT, PROJECT, project_code
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -194,6 +194,7 @@ def dbt_environment(url: str, up_to_position: int, extent: Extent = TOUCHED, run
         "PIPELINES_DBT_PORT": given.get("port", "5432"),
         "PIPELINES_DBT_USER": given.get("user", ""),
         "PIPELINES_DBT_DBNAME": given.get("dbname", given.get("user", "")),
+        "PIPELINES_DBT_CODE": project_code(),
         "DBT_ENV_SECRET_PIPELINES_PASSWORD": given.get("password", ""),
         "PGOPTIONS": f"{given.get('options', '')} {pin}".strip(),
     }

@@ -7,6 +7,7 @@ is `assets`.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class Model:
         owners: as Dagster names them, "team:analytics".
         tags: dbt's tags.
         materialization: table or view.
-        code_version: changes with the SQL.
+        code_version: changes with the SQL, and with the project's variables and macros.
         tests: the tests that hold for it.
     """
 
@@ -100,7 +101,7 @@ def load_models(project: Path = PROJECT) -> tuple[Model, ...]:
     path = project / "target" / "manifest.json"
     if is_stale(path, project):
         _parse(path, project)
-    return models_of(orjson.loads(path.read_bytes()))
+    return models_of(orjson.loads(path.read_bytes()), project_code(project))
 
 
 def is_stale(manifest: Path, project: Path) -> bool:
@@ -116,7 +117,13 @@ def is_stale(manifest: Path, project: Path) -> bool:
     return any(path.stat().st_mtime_ns > written for part in parts for path in (part, *part.rglob("*")))
 
 
-def models_of(manifest: Mapping[str, Any]) -> tuple[Model, ...]:
+def project_code(project: Path = PROJECT) -> str:
+    """Return a hash of the code that models share: the project's variables and macros."""
+    files = [project / "dbt_project.yml", *sorted((project / "macros").rglob("*.sql"))]
+    return _hash(*(file.read_text(encoding="utf-8") for file in files))
+
+
+def models_of(manifest: Mapping[str, Any], shared_code: str = "") -> tuple[Model, ...]:
     """Turn a manifest into models, in the order of their names."""
     sources = [source for source in manifest["sources"].values() if _is_asset(source)]
     models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
@@ -126,7 +133,7 @@ def models_of(manifest: Mapping[str, Any]) -> tuple[Model, ...]:
             tests.setdefault(attached_model(node), []).append(_test(node))
     keys = {source["unique_id"]: _key(source, "identifier") for source in sources}
     keys |= {model["unique_id"]: _key(model, "name") for model in models}
-    made = (_model(model, keys, tests.get(model["unique_id"], [])) for model in models)
+    made = (_model(model, keys, tests.get(model["unique_id"], []), shared_code) for model in models)
     return tuple(sorted(made, key=lambda model: model.key))
 
 
@@ -135,7 +142,7 @@ def attached_model(test: Mapping[str, Any]) -> str:
     return test.get("attached_node") or test["depends_on"]["nodes"][0]
 
 
-def _model(node: Mapping[str, Any], keys: Mapping[str, Key], tests: list[DataTest]) -> Model:
+def _model(node: Mapping[str, Any], keys: Mapping[str, Key], tests: list[DataTest], shared_code: str) -> Model:
     owner = node["config"]["meta"].get("owner")
     return Model(
         unique_id=node["unique_id"],
@@ -148,7 +155,7 @@ def _model(node: Mapping[str, Any], keys: Mapping[str, Key], tests: list[DataTes
         owners=(owner,) if owner else (),
         tags=tuple(node["tags"]),
         materialization=node["config"]["materialized"],
-        code_version=node["checksum"]["checksum"][:12],
+        code_version=_hash(node["checksum"]["checksum"], shared_code)[:12],  # as macro code_version has it
         tests=tuple(sorted(tests, key=lambda test: test.name)),
     )
 
@@ -170,6 +177,10 @@ def _test(node: Mapping[str, Any]) -> DataTest:
         is_blocking=node["config"]["severity"].lower() == "error",
         is_nightly="nightly" in node["tags"],
     )
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.md5("".join(texts).encode(), usedforsecurity=False).hexdigest()
 
 
 def _is_asset(source: Mapping[str, Any]) -> bool:

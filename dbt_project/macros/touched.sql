@@ -2,11 +2,10 @@
    What it says of a whole build stands in the compiled SQL; `as_incremental` puts in the other.
 
    column: what is compared with the model's `recompute` column, as orders.order_id.
-   tenant_id: the tenant column beside it; that of the same relation unless given.
-   days_before: a day also counts when one of so many days after it is made anew, as for a moving window. #}
-{% macro touched(column, tenant_id=none, days_before=0) -%}
+   tenant_id: the tenant column beside it; that of the same relation unless given. #}
+{% macro touched(column, tenant_id=none) -%}
     {%- set same_relation = column.split('.')[:-1] + ['tenant_id'] -%}
-    true /* touched: {{ tenant_id or same_relation | join('.') }}, {{ column }}, {{ days_before }} */
+    true /* touched: {{ tenant_id or same_relation | join('.') }}, {{ column }} */
 {%- endmacro %}
 
 
@@ -46,17 +45,10 @@
             ) as events
         )
     {%- endset -%}
-    {%- set window -%}
-        exists (
-            select from touched
-            where touched.tenant_id = \1 and \2 between touched.{{ day }} - \3 and touched.{{ day }}
-        )
-    {%- endset -%}
     {%- set keys = '(\\1, \\2) in (select touched.tenant_id, touched.' ~ day ~ ' from touched)' -%}
     {%- if day == 'tenant_id' -%}
         {%- set keys = '\\1 in (select touched.tenant_id from touched)' -%}
     {%- endif -%}
     {%- set sql = modules.re.sub('(\\S+) /\* events of days: (\\S+), (\\d+) \*/', events, sql) -%}
-    {%- set sql = modules.re.sub('true /\* touched: (\\S+), (\\S+), 0 \*/', keys, sql) -%}
-    {{ modules.re.sub('true /\* touched: (\\S+), (\\S+), (\\d+) \*/', window, sql) }}
+    {{ modules.re.sub('true /\* touched: (\\S+), (\\S+) \*/', keys, sql) }}
 {%- endmacro %}

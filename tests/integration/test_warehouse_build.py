@@ -195,6 +195,15 @@ def test_one_run_builds_all_models_and_passes_all_tests(built: Warehouse) -> Non
     assert checks(built.run) == {test.name: True for model in MODELS for test in model.tests}
 
 
+def test_each_model_is_accounted_for_by_the_version_of_its_code(built: Warehouse) -> None:
+    """What dbt writes down is the version that the lineage shows: nothing is out of date by its code after a build."""
+    versions = dict(built.rows("select asset_key, code_version from progress.builds where tenant_id = '*'"))
+
+    assert {model.name: versions["/".join(model.key)] for model in MODELS} == {
+        model.name: model.code_version for model in MODELS
+    }
+
+
 def test_every_table_says_to_which_position_it_was_built(built: Warehouse) -> None:
     """mart_status has each table, built to the pin and not to what was appended later."""
     status = dict(built.rows("select mart, position from marts.mart_status where tenant_id = 'acme'"))

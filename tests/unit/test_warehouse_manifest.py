@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from analytics_pipelines.warehouse.manifest import attached_model, is_stale, models_of
+from analytics_pipelines.warehouse.manifest import attached_model, is_stale, models_of, project_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,18 +71,38 @@ def test_a_model_reads_models_and_sources_by_schema_and_table() -> None:
 
 
 def test_a_model_says_what_the_project_says_of_it() -> None:
-    """Description, owner, tags, materialization, code version and columns come from the project."""
+    """Description, owner, tags, materialization and columns come from the project."""
     (model,) = models_of(manifest(node("fct_orders")))
 
     assert model.description == "One row per tenant."
     assert model.owners == ("team:analytics",)
     assert model.tags == ("bi",)
     assert model.materialization == "table"
-    assert model.code_version == "0123456789ab"
     assert [(column.name, column.data_type, column.is_nullable) for column in model.columns] == [
         ("tenant_id", "text", False),
         ("name", "", True),
     ]
+
+
+def test_variables_and_macros_are_code(tmp_path: Path) -> None:
+    """The code version of every model is another one when its text, a variable or a macro of the project changes."""
+    (tmp_path / "macros").mkdir()
+    (settings := tmp_path / "dbt_project.yml").write_text("vars: {churned_after_days: 180}")
+    (macro := tmp_path / "macros" / "ratio.sql").write_text("a / b")
+    versions = [versions_of(node("fct_orders"), project_code(tmp_path))]
+    settings.write_text("vars: {churned_after_days: 90}")
+    versions.append(versions_of(node("fct_orders"), project_code(tmp_path)))
+    macro.write_text("a / nullif(b, 0)")
+    versions.append(versions_of(node("fct_orders"), project_code(tmp_path)))
+    versions.append(versions_of(node("fct_orders", checksum={"checksum": "other"}), project_code(tmp_path)))
+
+    assert len(set(versions)) == 4
+    assert versions_of(node("fct_orders"), "same") == versions_of(node("fct_orders"), "same")
+
+
+def versions_of(model: dict[str, Any], shared_code: str) -> str:
+    """Return the code version of the only model of a manifest."""
+    return models_of(manifest(model), shared_code)[0].code_version
 
 
 def test_a_test_belongs_to_the_model_whose_yaml_it_stands_in() -> None:

@@ -66,6 +66,13 @@
 {%- endmacro %}
 
 
+{# What Dagster calls the version of the model's code: its text, and the project's variables and macros, which the run
+   names. It says that something may have changed; whether the table has to be made anew, `made_by` says. #}
+{% macro code_version() -%}
+    {{ return(local_md5(model.checksum.checksum ~ env_var('PIPELINES_DBT_CODE', ''))[:12]) }}
+{%- endmacro %}
+
+
 {# Takes the mart's lock, and tells whether the rows that are there can be brought up to date, and up to which change of
    each input. That is read before the inputs are: what changes meanwhile is past it, and is read next time.
 
@@ -161,7 +168,7 @@
         {{ 'null' if is_whole else 'restated' }},
         {{ is_whole }},
         extract(epoch from clock_timestamp() - now()),
-        '{{ model.checksum.checksum[:12] }}',
+        '{{ code_version() }}',
         '{{ made_by() }}',
         '{{ inputs }}',
         coalesce(nullif(current_setting('pipelines.run_id', true), ''), 'dbt'),

@@ -50,7 +50,7 @@
     )
     select
         '*', '{{ target.schema }}/{{ target.identifier }}', progress.up_to_position(), null,
-        extract(epoch from clock_timestamp() - now()), '{{ model.checksum.checksum[:12] }}', '{{ made_by }}',
+        extract(epoch from clock_timestamp() - now()), '{{ code_version() }}', '{{ made_by }}',
         coalesce(nullif(current_setting('pipelines.run_id', true), ''), 'dbt'), clock_timestamp()
     {{ condition }}
     on conflict (tenant_id, asset_key) do update set
