@@ -26,7 +26,7 @@ prove: .venv/installed ## Run the race and crash harnesses at full size
 
 lint: .venv/installed ## Check style, types, the order of imports and the style of SQL
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
-	@$(BIN)/sqlfluff lint dbt_project/models --processes 2 --disable-progress-bar
+	@$(BIN)/sqlfluff lint dbt_project/models dbt_project/tests --processes 2 --disable-progress-bar
 
 bench: .venv/installed ## Measure, each figure against its baseline in the same run
 	@$(BIN)/python -m benchmarks

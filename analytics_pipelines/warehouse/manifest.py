@@ -124,7 +124,10 @@ def project_code(project: Path = PROJECT) -> str:
 
 
 def models_of(manifest: Mapping[str, Any], shared_code: str = "") -> tuple[Model, ...]:
-    """Turn a manifest into models, in the order of their names."""
+    """Turn a manifest into models, in the order of their names.
+
+    Neither the rules of the project nor the seed with their exceptions are of a model: both are left out.
+    """
     sources = [source for source in manifest["sources"].values() if _is_asset(source)]
     models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
     tests: dict[str, list[DataTest]] = {}
@@ -138,7 +141,7 @@ def models_of(manifest: Mapping[str, Any], shared_code: str = "") -> tuple[Model
 
 
 def attached_model(test: Mapping[str, Any]) -> str:
-    """Return the unique id of the model that a test belongs to: that of its YAML, else the first that it reads."""
+    """Return the unique id of the node that a test belongs to: that of its YAML, else the first that it reads."""
     return test.get("attached_node") or test["depends_on"]["nodes"][0]
 
 

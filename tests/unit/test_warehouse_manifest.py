@@ -123,6 +123,16 @@ def test_a_test_in_a_file_of_its_own_belongs_to_the_first_model_it_reads() -> No
     assert attached_model(data_test("is_equal", "error", attached_node=None)) == "model.p.fct_order_lines"
 
 
+def test_rules_and_their_exceptions_are_left_out() -> None:
+    """A rule reads its exceptions, which are a seed: neither is shown as an asset, or as a check of one."""
+    seed = {"unique_id": "seed.p.rule_exceptions", "resource_type": "seed", "name": "rule_exceptions"}
+    rule = data_test("has_no_owner", "error", attached_node=None, depends_on={"nodes": ["seed.p.rule_exceptions"]})
+
+    (model,) = models_of(manifest(seed, rule, node("fct_orders")))
+
+    assert (model.name, model.tests) == ("fct_orders", ())
+
+
 def test_a_manifest_is_stale_when_the_project_is_newer(tmp_path: Path) -> None:
     """No manifest, a changed file and a removed file call for a new manifest; what dbt itself writes does not."""
     models = tmp_path / "models"

@@ -1,13 +1,16 @@
-{# At the end of a run: writes down how the tests ended, and forgets what all marts have read. #}
+{# At the end of a run: writes down how the tests of models ended, and forgets what all marts have read. #}
 {% macro end_of_run(results) -%}
     {%- if execute -%}
         {%- set rows = [] -%}
         {%- for result in results if result.node.resource_type == 'test' and result.status in ('pass', 'warn', 'fail', 'error') -%}
-            {%- set tested = graph.nodes[result.node.attached_node or result.node.depends_on.nodes[0]] -%}
-            {%- do rows.append(
-                "('" ~ tested.schema ~ "/" ~ tested.name ~ "', '" ~ result.node.name ~ "', " ~ (result.status == 'pass')
-                ~ ", " ~ (result.node.config.severity | lower == 'error') ~ ", " ~ (result.failures or 0) ~ ")"
-            ) -%}
+            {%- set tested = graph.nodes.get(result.node.attached_node or result.node.depends_on.nodes[0]) -%}
+            {#- A rule of the project is no test of a mart. -#}
+            {%- if tested.resource_type == 'model' -%}
+                {%- do rows.append(
+                    "('" ~ tested.schema ~ "/" ~ tested.name ~ "', '" ~ result.node.name ~ "', " ~ (result.status == 'pass')
+                    ~ ", " ~ (result.node.config.severity | lower == 'error') ~ ", " ~ (result.failures or 0) ~ ")"
+                ) -%}
+            {%- endif -%}
         {%- endfor -%}
         {%- if rows %}
             insert into progress.tests (asset_key, test, passed, is_blocking, failures)

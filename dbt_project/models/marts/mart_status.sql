@@ -10,8 +10,7 @@
         {% do of_a_day.append(node.schema ~ '.' ~ node.name) -%}
     {% endfor -%}
 {% endif -%}
--- Not by way of staging: dbt replaces a view by dropping the old one with every view that reads it, and this one must
--- not be missing while the warehouse is built.
+-- Not by way of staging: no other model reads the platform's bookkeeping.
 with recursive builds as (
     select
         *,

@@ -1,7 +1,7 @@
 {# Fails for every value of a column that the other table does not have for the same tenant. #}
 {% test references_within_tenant(model, column_name, to) %}
-    {# Reads two tables from end to end. -#}
-    {{ config(tags=['nightly']) -}}
+{# Reads two tables from end to end. #}
+{{ config(tags=['nightly']) }}
     select distinct
         referring.tenant_id,
         referring.{{ column_name }}

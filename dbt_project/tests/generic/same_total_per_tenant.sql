@@ -1,7 +1,7 @@
 {# Fails for every tenant whose total differs between two tables; a tenant that one of them does not have has 0 there. #}
 {% test same_total_per_tenant(model, expression, to, to_expression=none) %}
-    {# Reads two tables from end to end. -#}
-    {{ config(tags=['nightly']) -}}
+{# Reads two tables from end to end. #}
+{{ config(tags=['nightly']) }}
     with here as (
         select
             tenant_id,
