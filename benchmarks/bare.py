@@ -51,7 +51,7 @@ def build(url: str, compiled: Path) -> None:
         connection.commit()
         for model in READ_MODELS.values():
             table = f"read_models.{model.name}_state"
-            everything = {"after": 0, "up_to": up_to[0], "slices": 1, "slice": 0}
+            everything = {"after": 0, "up_to": up_to[0]}
             connection.execute(f"create table {table} as {read_model_sql.fold(model)}", everything)
             connection.execute(f"create view read_models.{model.name} as {read_model_sql.view(model, table)}")
         connection.commit()

@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 EVENTS = 10_000_000 if os.environ.get("BENCH_FULL") else 1_000_000
 STEP = 100_000
-LEADS = 10_000  # of a hundred thousand events, seven of ten of which there are: a lead has ten events, as in a simulator
+LEADS = 10_000  # numbers of a hundred thousand events; seven of ten are leads, with ten events each
 FEW_EVENTS = 100_000
 NEW_EVENTS = 10_000
 ROUNDS = 3
 QUESTIONS = 200
 MERGED, REFOLDED = READ_MODELS["lead_analytics"], READ_MODELS["order_state"]
 
-# Of ten events seven are a lead's and three an order's; a lead has ten, which come in turns with those of 7,000 other
-# leads; an order has three; a tenth of all are of one campaign. A history ends in the middle of its last leads, so that
-# what comes next changes rows, be it short or long. Time goes on with the log, but one event of a hundred is up to ninety
-# days late.
+# Of ten events seven are a lead's and three an order's. A lead has ten, about as in the simulator, which come in
+# turns with those of 7,000 others; an order has three; a tenth of all are of one campaign. A history ends in the middle
+# of its last leads, so that what comes next changes rows, be it short or long. Time goes on with the log, but one event
+# of a hundred is up to ninety days late.
 _FILL = """
     insert into event_log.events (tenant_id, stream_version, source, event_id, stream_id, event_type, schema_version,
         sequence, occurred_at, data)
@@ -62,7 +62,9 @@ _FILL = """
                 'campaign_id', (case when n %% 7 = 0 then 0 else n / 50000 end)::text) end as data
         from generate_series(%(from)s, %(to)s) as n
         cross join lateral (
-            select (n + 50000) / 100000 * %(leads)s + n %% %(leads)s as key, (n + 50000) %% 100000 / %(leads)s + 1 as turn
+            select
+                (n + 50000) / 100000 * %(leads)s + n %% %(leads)s as key,
+                (n + 50000) %% 100000 / %(leads)s + 1 as turn
         ) as lead
         where n %% 10 < 7
         union all
