@@ -38,7 +38,7 @@ LEADS = 10_000  # numbers of a hundred thousand events; seven of ten are leads, 
 FEW_EVENTS = 100_000
 NEW_EVENTS = 10_000
 ROUNDS = 3
-QUESTIONS = 200
+QUESTIONS = 1000
 MERGED, REFOLDED = READ_MODELS["lead_analytics"], READ_MODELS["order_state"]
 
 # Of ten events seven are a lead's and three an order's. A lead has ten, about as in the simulator, which come in
@@ -221,7 +221,7 @@ def _as_of(pool: ConnectionPool) -> Iterator[Figure]:
             query = f"select count(*) from {sql.LOG} where tenant_id = 'bench' and stream_id = %s and occurred_at <= %s"
             bare.append(seconds(lambda k=key, a=at, q=query: connection.execute(q, [f"lead-{k}", a]).fetchone()))
             lead.append(seconds(lambda k=key, a=at: as_of(connection, MERGED, "bench", [k], a)))
-        moments = [_moment(chance) for _ in range(QUESTIONS // 10)]
+        moments = [_moment(chance) for _ in range(QUESTIONS // 50)]
         asked = [seconds(lambda a=at: as_of(connection, campaign, "bench", ["0"], a)) for at in moments]
         query = (
             "select count(*) from event_log.events where tenant_id = 'bench' and event_type like 'email%%' "
