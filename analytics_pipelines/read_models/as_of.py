@@ -1,8 +1,8 @@
 """What a read model said at a moment: one row of it, and what changed between two moments.
 
-Defines `as_of` and `changes`. Both fold events by the model's own declaration, up to the position that its live rows
-stand at, and no further: what a row was can be compared with what it is. A moment is inclusive, and either event time
-or log time. A whole model as of a moment is `table_function.py`.
+Defines `as_of`, its statement `of_stream`, and `changes`. All fold events by the model's own declaration, up to the
+position that its live rows stand at, and no further: what a row was can be compared with what it is. A moment is
+inclusive, and either event time or log time. A whole model as of a moment is `table_function.py`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def as_of(  # noqa: PLR0913 - a question in full
         )
     arguments = {"tenant_id": tenant_id, "at": at, "reader": sql.table(model)}
     arguments |= {f"key_{place}": value for place, value in enumerate(key)}
-    position, is_scattered, text = _one(connection, model, _of_stream(model, by), arguments)
+    position, is_scattered, text = _one(connection, model, of_stream(model, by), arguments)
     arguments["up_to"] = position
     if is_scattered:
         query = _of_days(model, by) if model.by_day else _of_log(model, by)
@@ -117,6 +117,23 @@ def as_of(  # noqa: PLR0913 - a question in full
     if text is None:
         require_known_tenant(connection, tenant_id)
     return Answer(position or 0, _row(text))
+
+
+def of_stream(model: ReadModel, by: Axis) -> str:
+    """Return the statement of `as_of` that reads one stream if it holds all events of the key, or tells it does not.
+
+    Its parameters: tenant_id, at, reader (the model's checkpoint) and key_0, key_1, ...
+    """
+    where = f"position <= (select position from here) and {AXES[by]} <= %(at)s"
+    stream = "(select _first_stream from live where _first_stream = _last_stream)"
+    log = sql.in_stream("%(tenant_id)s", stream)
+    return f"""with here as materialized (
+    select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s
+), live as materialized (
+    {_of_key(model, sql.table(model))}
+)
+select (select position from here), (select _first_stream <> _last_stream from live),
+    {_shown(model, _of_key(model, f"({sql.fold(model, where, log)})"))}"""
 
 
 def changes(  # noqa: PLR0913 - a question in full
@@ -186,20 +203,6 @@ def _of_key(model: ReadModel, query: str) -> str:
 def _shown(model: ReadModel, state: str) -> str:
     """Return the expression for the row that a query of state shows, as JSON."""
     return f"(select row_to_json(shown)::text from ({sql.view(model, f'({state}) as state')}) as shown)"
-
-
-def _of_stream(model: ReadModel, by: Axis) -> str:
-    """Return the statement that reads one stream, if it holds all events of the key, and tells if it does not."""
-    where = f"position <= (select position from here) and {AXES[by]} <= %(at)s"
-    stream = "(select _first_stream from live where _first_stream = _last_stream)"
-    log = sql.in_stream("%(tenant_id)s", stream)
-    return f"""with here as materialized (
-    select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s
-), live as materialized (
-    {_of_key(model, sql.table(model))}
-)
-select (select position from here), (select _first_stream <> _last_stream from live),
-    {_shown(model, _of_key(model, f"({sql.fold(model, where, log)})"))}"""
 
 
 def _of_log(model: ReadModel, by: Axis) -> str:
