@@ -120,6 +120,12 @@ BREAKS = (
         "'intermediate.int_region_months': 'other_",
         {"waits_for_a_column_that_is_not_there": "fct_region_months"},
     ),
+    (
+        "marts/usage/fct_user_days.sql",
+        "ref('int_bots')",
+        "ref('stg_users')",
+        {"is_shared_by_no_two_marts": "int_bots", "is_not_told_of_what_it_reads": "fct_user_days"},
+    ),
     # Excepted without need and without a reason; excepted from what is no rule, and so from none.
     (
         "../seeds/rule_exceptions.csv",

@@ -12,7 +12,7 @@ violations as (
         'remove it' as remedy
     from models
     left join reads on models.schema || '.' || models.name = reads.relation
-    where models.schema in ('staging', 'intermediate') and reads.relation is null
+    where models.schema = 'staging' and reads.relation is null
 )
 
 select * from {{ unexcepted('violations') }}
