@@ -1,6 +1,6 @@
 """Rules for models that cannot be a query of the dbt project, as those in `dbt_project/tests/rules` are.
 
-dbt's `graph` has no unit tests, and knows nothing of the statements of the dashboards.
+dbt's `graph` has no unit tests, and knows nothing of read models, event types and the statements of the dashboards.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import re
 
 import orjson
 
+from analytics_pipelines.event_log.catalog import BUILT_IN
+from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.warehouse.manifest import PROJECT, load_models
 
 load_models()
@@ -23,6 +25,23 @@ def test_no_mart_decides_without_a_unit_test() -> None:
 
     assert deciding
     assert deciding - tested == set()
+
+
+def test_marts_wait_for_keys_and_events_that_there_are() -> None:
+    """Of a read model a mart waits for a key column; of the log, for event types of the catalog: for others in vain."""
+    told = {f"read_models.{model.name}": set(model.key) for model in READ_MODELS.values()}
+    told["event_log.events"] = {event_type for event_type, _ in BUILT_IN.validators}
+    waits = [
+        (node["name"], relation, kind)
+        for node in MANIFEST["nodes"].values()
+        for relation, kinds in (node["config"].get("touched_by") or {}).items()
+        if relation in told
+        for kind in ([kinds] if isinstance(kinds, str) else kinds)
+        if not kind == node["config"]["recompute"] == "tenant_id"  # any key of the tenant is meant
+    ]
+
+    assert {relation for _, relation, _ in waits} > {"event_log.events"}
+    assert [wait for wait in waits if wait[2] not in told[wait[1]]] == []
 
 
 def test_dashboards_name_what_they_read_and_show_currencies() -> None:
