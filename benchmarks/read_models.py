@@ -133,9 +133,9 @@ def _replays(pool: ConnectionPool) -> Iterator[Figure]:
 
 
 def _from_zero(connection: Connection, fold: str) -> None:
-    projector.use_maintenance_memory(connection)
     query = f"create temporary table folded on commit drop as {fold}"
-    connection.execute(query, _all())  # pyright: ignore[reportArgumentType, reportCallIssue] - our own text
+    with projector.expecting_everything(connection):
+        connection.execute(query, _all())  # pyright: ignore[reportArgumentType, reportCallIssue] - our own text
 
 
 def _one_pass(pool: ConnectionPool) -> Figure:
