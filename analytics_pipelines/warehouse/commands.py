@@ -1,4 +1,4 @@
-"""`pipelines access`: who of the BI tools' logins sees which tenants."""
+"""`pipelines access`: who of the BI tools' logins sees which tenants. `pipelines dbt`: dbt over the warehouse."""
 
 from __future__ import annotations
 
@@ -82,4 +82,15 @@ def list_logins(*, as_json: bool) -> None:
         click.echo("no logins of BI tools")
 
 
-COMMANDS = [access]
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def dbt(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run dbt over the warehouse: dbt build, dbt show --select fct_orders, dbt docs generate, ..."""
+    from analytics_pipelines.settings import load_settings
+    from analytics_pipelines.warehouse import dbt as room
+
+    context.exit(room.run(load_settings(), arguments))
+
+
+COMMANDS = [access, dbt]

@@ -1,7 +1,7 @@
 """Running dbt: one process per run, its results as they come.
 
-Defines `build()` and `write_docs()`. What the models and tests are is `manifest`; what Dagster makes of the results is
-`assets`.
+Defines `build()`, `write_docs()` and `run()`. What the models and tests are is `manifest`; what Dagster makes of the
+results is `assets`.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def write_docs(settings: Settings) -> Path:
         PipelinesError: dbt could not do so.
     """
     url = connections.database_url(settings)
-    environment = dbt_environment(url, 0)
+    environment = dbt_environment(url)
     target = _target(settings, environment)
     command = [*DBT, "--quiet", "--log-level-file", "none", "--no-use-colors", "docs", "generate", "--static"]
     command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(target)]
@@ -161,6 +161,16 @@ def write_docs(settings: Settings) -> Path:
         reason = _hide(_one_line(said), environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"])
         raise PipelinesError(f"dbt could not write its documentation: {reason}; correct the project")
     return target / "static_index.html"
+
+
+def run(settings: Settings, arguments: Sequence[str]) -> int:
+    """Run dbt as its user would, over the project and its warehouse, and return its exit code.
+
+    What it builds it accounts for as a build does. It reads up to the newest position that any run was pinned to.
+    """
+    environment = os.environ | dbt_environment(connections.database_url(settings))
+    environment["PGOPTIONS"] += f" {os.environ.get('PGOPTIONS', '')}"
+    return subprocess.run([*DBT, *arguments], cwd=PROJECT, env=environment, check=False).returncode  # noqa: S603
 
 
 def build_command(names: Sequence[str], target: Path, *, whole: bool = False) -> list[str]:
@@ -174,8 +184,10 @@ def build_command(names: Sequence[str], target: Path, *, whole: bool = False) ->
     ]
 
 
-def dbt_environment(url: str, up_to_position: int, extent: Extent = TOUCHED, run_id: str = "") -> dict[str, str]:
-    """Return the variables that tell dbt where the warehouse is and up to which position to read.
+def dbt_environment(
+    url: str, up_to_position: int | None = None, extent: Extent = TOUCHED, run_id: str = ""
+) -> dict[str, str]:
+    """Return the variables that tell dbt where the warehouse is and up to which position to read, else the newest pin.
 
     What dbt's profile has no word for (TLS, session options) goes by libpq's own variables.
     """
@@ -184,7 +196,9 @@ def dbt_environment(url: str, up_to_position: int, extent: Extent = TOUCHED, run
     variables = {option.envvar.decode(): given[keyword] for keyword, option in options.items() if option.envvar}
     variables.pop("PGPASSWORD", None)
     # A query whose dbt is gone is ended by the server, not finished.
-    pin = f"-c timezone=UTC -c client_connection_check_interval=2s -c pipelines.up_to_position={up_to_position}"
+    pin = "-c timezone=UTC -c client_connection_check_interval=2s"
+    if up_to_position is not None:
+        pin += f" -c pipelines.up_to_position={up_to_position}"
     if run_id:
         pin += f" -c pipelines.run_id={run_id}"
     if extent.first_day:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import dbt
 from analytics_pipelines.warehouse.assets import MODELS, database_report, dbt_docs, warehouse
-from analytics_pipelines.warehouse.manifest import DBT, PROJECT
+from analytics_pipelines.warehouse.manifest import PROJECT
 from tests.integration.warehouse_app_events import APP_EVENTS
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def test_comments_reach_the_database(built: Warehouse) -> None:
 
 
 def test_dbt_build_runs_alone(copy: Settings, tmp_path: Path) -> None:
-    """From a shell, also in a session that is not in UTC, dbt builds all there is, and every test and unit test passes.
+    """By `pipelines dbt`, also in a session not in UTC, dbt builds all there is, and every test and unit test passes.
 
     So do the rules of the project, of which the account of marts tells nothing: no asset is theirs. What is told of a
     mart that dbt does not make stays.
@@ -314,13 +315,13 @@ def test_dbt_build_runs_alone(copy: Settings, tmp_path: Path) -> None:
     by_python = {"asset_key": "marts/customer_lifetime_values", "rows": {"acme": 1}, "inputs": {"marts.fct_orders": 1}}
     with psycopg.connect(connections.database_url(copy)) as connection:
         progress.record_build(connection, position=1, seconds=1, code_version="1", run_id="run", **by_python)
-    environment = dbt.dbt_environment(connections.database_url(copy), 0)
-    environment["PGOPTIONS"] = "-c timezone=Pacific/Auckland"
-    folders = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", tmp_path]
+    environment = {"PIPELINES_HOME": str(copy.home), "PIPELINES_DATABASE_URL": connections.database_url(copy)}
+    options = ["--log-level-file", "none", "build", "--target-path", str(tmp_path)]
 
     done = subprocess.run(
-        [*DBT, "--log-level-file", "none", "build", *folders],
-        env=os.environ | environment, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", "from analytics_pipelines.cli import main; main()", "dbt", *options],
+        env=os.environ | environment | {"PGOPTIONS": "-c timezone=Pacific/Auckland"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout
