@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
-DBT = (sys.executable, "-P", "-c", "from dbt.cli.main import cli; cli()")
+DBT = (sys.executable, "-P", "-c", "from dbt.cli.main import cli; cli(prog_name='dbt')")
 """The command `dbt` of this very environment, whatever the search path says."""
 
 PARSE_SECONDS = 300
