@@ -26,7 +26,7 @@ def branch() -> None:
 @branch.command()
 @click.argument("name")
 @click.option("--edit", "file", required=True, type=click.File("rb"), help="The edits, one JSON object per line.")
-@click.option("--tenant", help="Whose events are meant by an edit that does not say.")
+@click.option("--tenant", help="Whose events are meant by edits that do not say.")
 @_AS_JSON
 def create(name: str, file: IO[bytes], tenant: str | None, *, as_json: bool) -> None:
     """Build the read models over the log with some events dropped, changed or inserted.

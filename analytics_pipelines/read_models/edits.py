@@ -57,6 +57,7 @@ class Edit:
         position: which event of the log, if that is named by its position.
         identity: tenant, source and id: of the event of the log, if that is named so, or of the inserted one.
         sent: the line's object.
+        tenant_id: whose event it must be, if it is named by its position; None: anybody's.
     """
 
     line: int
@@ -65,6 +66,7 @@ class Edit:
     position: int | None
     identity: tuple[str, str, str] | None
     sent: dict[str, Any]
+    tenant_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def _edit(line: int, content: bytes, tenant_id: str | None) -> Edit:
         raise ValueError("data: a JSON object is needed")  # noqa: TRY004 - wrong input, not a wrong call
     what = sent[kind]
     if isinstance(what, int) and not isinstance(what, bool) and kind != "insert":
-        return Edit(line, content.decode(), kind, what, None, sent)
+        return Edit(line, content.decode(), kind, what, None, sent, tenant_id)
     return Edit(line, content.decode(), kind, None, _identity(kind, what, tenant_id), sent)
 
 
@@ -192,6 +194,8 @@ def _of_the_log(edit: Edit, row: tuple[Any, ...], catalog: Catalog, up_to: int) 
     _, position, tenant_id, source, event_id, stream_id, event_type, schema_version, sequence, occurred_at, data = row
     if tenant_id is None:
         raise ValueError(f"{edit.kind}: the log has no such event, or its partition is detached")
+    if edit.tenant_id not in {None, tenant_id}:
+        raise ValueError(f"{edit.kind}: position {position} is an event of {tenant_id}, not of {edit.tenant_id}")
     if position > up_to:
         raise ValueError(
             f"{edit.kind}: a model stands at position {up_to}, before it; run `pipelines build`, or rebuild the one "

@@ -127,6 +127,16 @@ def create(
     return password
 
 
+def without_events(settings: Settings, tenants: Sequence[str]) -> list[str]:
+    """Return those of the tenants of which the log has nothing: not yet, or the name is misspelt."""
+    query = """
+        select tenant_id from unnest(%s::text[]) as named (tenant_id)
+        where not exists (select from event_log.streams where streams.tenant_id = named.tenant_id)
+    """
+    with _admin(settings) as connection:
+        return [tenant_id for (tenant_id,) in connection.execute(query, [list(tenants)]).fetchall()]
+
+
 def revoke(settings: Settings, login: str, tenants: Sequence[str] = ()) -> tuple[str, ...]:
     """Take tenants from a login, all of them when none is named; without any left it reads nothing.
 

@@ -47,6 +47,8 @@ def grant(  # noqa: PLR0913 - one for each option
             click.echo(chosen)
     # What it sees goes elsewhere than the password, which a program may want to keep.
     click.echo(f"{login} sees {', '.join(tenants)}", err=True)
+    for tenant_id in room.without_events(load_settings(), tenants):
+        click.echo(f"note: the log has no events of tenant {tenant_id} yet; is the name right?", err=True)
 
 
 @access.command()

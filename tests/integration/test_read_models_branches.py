@@ -305,6 +305,17 @@ def test_the_commands_make_show_list_and_drop(
     assert run("create", "unpaid", "--edit", str(file), "--tenant", "shop").exit_code == 0
 
 
+def test_a_position_of_another_tenant_is_refused(database: ConnectionPool) -> None:
+    """Who names a tenant and a position of another one is told whose that is, and nothing is branched."""
+    EventStore(database).append_batch("mine", [placed(1, "ada")])
+    EventStore(database).append_batch("theirs", [placed(2, "bob")])
+    advance(database)
+
+    with pytest.raises(PipelinesError, match="position 2 is an event of theirs, not of mine"):
+        create(database, "unpaid", {"drop": 2}, tenant="mine")
+    assert create(database, "unpaid", {"drop": 2}, tenant="theirs").edits == 1
+
+
 def test_the_edits_of_the_how_to_work(database: ConnectionPool) -> None:
     """The file of edits in docs/how-to/ask-about-the-past.md makes a branch of a log such as it speaks of."""
     page = (PROJECT_FOLDER / "docs" / "how-to" / "ask-about-the-past.md").read_text(encoding="utf-8")

@@ -62,6 +62,7 @@ def bi(database_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
         admin.execute(
             "insert into features.lead_engagement select t, '1', now(), 1 from unnest('{acme,other}'::text[]) as t"
         )
+        admin.execute("insert into event_log.streams (tenant_id, stream_id, version) values ('acme', 'lead-1', 1)")
     made = Access(database_settings)
     yield made
     made.drop()
@@ -98,6 +99,14 @@ def test_a_login_is_made_sees_its_tenants_and_is_shut_out_again(bi: Access) -> N
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute(query)
     assert bi.listed() == []
+
+
+def test_a_tenant_without_events_is_noticed(bi: Access) -> None:
+    """A name that the log does not know is granted, as its events may come, and said: it may be misspelt."""
+    made = bi.run("grant", bi.login, "--tenant", "acme", "--tenant", "akme", "--create")
+
+    note = "note: the log has no events of tenant akme yet; is the name right?"
+    assert (made.exit_code, made.stderr) == (0, f"{bi.login} sees acme, akme\n{note}\n")
 
 
 def test_a_password_may_be_given(bi: Access) -> None:
