@@ -33,12 +33,11 @@ if TYPE_CHECKING:
 MARTS = [".".join(model.key) for model in MODELS if model.materialization == "incremental"]
 MONTHS_AGO = datetime(2025, 12, 2, 12, tzinfo=UTC)
 IN_JANUARY, IN_FEBRUARY = datetime(2026, 1, 9, 12, tzinfo=UTC), datetime(2026, 2, 9, 12, tzinfo=UTC)
-SELLER = {"sales_representative_id": "ann"}
 
 
-def deal(number: int, event_type: str, deal_id: str, occurred_at: datetime) -> NewEvent:
-    """Return an event of a deal of Ann's."""
-    data = {"deal_id": deal_id, "lead_id": "n", "amount": 100, "currency": "EUR", **SELLER}
+def deal(number: int, event_type: str, deal_id: str, occurred_at: datetime, seller: str = "ann") -> NewEvent:
+    """Return an event of a seller's deal."""
+    data = {"deal_id": deal_id, "lead_id": "n", "amount": 100, "currency": "EUR", "sales_representative_id": seller}
     return replace(event(number, event_type, f"deal-{deal_id}", 1, **data), occurred_at=occurred_at)
 
 
@@ -62,7 +61,14 @@ LATE = [
         for placed in (
             order(26, "returned", 2, line("cup", "8")),
             order(27, "old", 2, line("tea", "7")),
-            event(55, "commission_rate_changed", "sales-ann", 2, **SELLER, commission_rate=Decimal("0.1")),
+            event(
+                55,
+                "commission_rate_changed",
+                "sales-ann",
+                2,
+                sales_representative_id="ann",
+                commission_rate=Decimal("0.1"),
+            ),
         )
     ),
     # Lines that were added, all taken off, and sent back.
@@ -71,6 +77,9 @@ LATE = [
     event(43, "order_line_returned", "order-till", 7, order_id="till", product_id="cup", quantity=1, refund=Decimal(2)),
     event(28, "customer_registered", "customer-bob", 9, customer_id="bob"),
     deal(54, "deal_won", "january", IN_JANUARY),
+    # An hour that another one, of a day that is not touched, is compared with.
+    deal(56, "deal_opened", "past", IN_JANUARY.replace(year=2025), "bob"),
+    deal(57, "deal_won", "past", IN_FEBRUARY.replace(year=2025), "bob"),
     *LATE_APP_EVENTS,
 ]
 
@@ -213,6 +222,13 @@ def test_a_month_is_touched_by_the_deals_and_the_shares_in_it(story: Story) -> N
     assert paid == [(date(2026, 1, 1), 1, 10), (date(2026, 2, 1), 1, 10)]
 
 
+def test_an_hour_is_touched_by_those_it_is_compared_with(story: Story) -> None:
+    """Revenue that is told late gives the same hour of the year after, which no event touches, its growth."""
+    grown = rows(story.settings, "select hour_at, growth_on_last_year from marts.fct_hourly_revenue "
+                                 "where last_year_revenue is not null")  # fmt: skip
+    assert grown == [(IN_FEBRUARY, 0)]
+
+
 def test_only_what_differs_is_written(story: Story) -> None:
     """A row that is as it was keeps its place; the account tells how many were changed or removed."""
     for mart in MARTS:
@@ -272,7 +288,8 @@ def test_a_change_of_code_a_lost_row_and_chosen_days_are_made_anew(story: Story)
         "fct_category_days", "fct_customer_months", "fct_customer_segments", "fct_product_sales",
         "fct_daily_revenue", "fct_hourly_revenue", "fct_order_days", "fct_order_lines", "fct_orders",
         "fct_product_rankings", "fct_refunds", "fct_region_months", "fct_revenue_periods",
-        "fct_sales_representative_months", "fct_store_months", "int_daily_amounts", "int_region_months",
+        "fct_sales_representative_months", "fct_store_months", "int_daily_amounts", "int_hourly_amounts",
+        "int_region_months",
     }  # fmt: skip
     assert rows(settings, "select count(*) from marts.fct_orders where order_id = 'new'") == [(0,)]
     assert rows(settings, "select lost_reason from marts.fct_deals where deal_id = 'd'") == [("price",)]

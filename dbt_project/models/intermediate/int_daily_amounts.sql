@@ -1,11 +1,11 @@
 {{ config(
     key=['revenue_on', 'currency'],
     recompute='revenue_on',
-    touched_by={'marts.fct_hourly_revenue': 'revenue_on', 'marts.fct_refunds': 'refunded_on'},
+    touched_by={'intermediate.int_hourly_amounts': 'revenue_on', 'marts.fct_refunds': 'refunded_on'},
 ) }}
 
 with hours as (
-    select * from {{ ref('fct_hourly_revenue') }}
+    select * from {{ ref('int_hourly_amounts') }}
     where {{ touched('revenue_on') }}
 ),
 
