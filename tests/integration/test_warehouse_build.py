@@ -248,6 +248,19 @@ def test_a_mart_that_dbt_does_not_make_tells_whether_it_is_fresh(copy: Settings)
         assert status()["customer_lifetime_values"] == (3, False)
 
 
+def test_no_mart_is_fresh_while_no_run_takes_what_is_appended(servers: Settings, copy: Settings) -> None:
+    """An event that waits is no matter until it has waited for long; then nobody builds, and BI is told."""
+    name = urlsplit(connections.database_url(copy)).path
+    superuser = urlunsplit(urlsplit(connections.admin_url(servers))._replace(path=name))
+    fresh = "select distinct is_fresh from marts.mart_status where is_fresh is not null"
+    with psycopg.connect(superuser) as connection:
+        assert connection.execute(fresh).fetchall() == [(True,)]
+
+        connection.execute("update event_log.events set recorded_at = now() - interval '16 minutes' "
+                           "where event_id = '99'")  # fmt: skip
+        assert connection.execute(fresh).fetchall() == [(False,)]
+
+
 def test_orders_and_lines_are_what_the_log_says(built: Warehouse) -> None:
     """Lines are numbered and valued as sent, orders have their state; what came after the pin is not there."""
     assert built.rows("""

@@ -132,7 +132,10 @@ final as (
         ) as watermark,
         marts.built_at,
         case
-            when marts.inputs is not null then marts.relation not in (select behind.relation from behind)
+            when marts.inputs is not null
+                then
+                    marts.relation not in (select behind.relation from behind)
+                    and not (select progress.has_waited('{{ var("fresh_within_minutes") }} minutes'))
         end as is_fresh,
         tested.has_passed_tests,
         coalesce(own.rows, 0) as rows,
