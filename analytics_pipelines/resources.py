@@ -8,7 +8,7 @@ and tell the catalog what people want to see.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -17,6 +17,7 @@ from dagster import (
     AssetCheckResult,
     AssetExecutionContext,
     AssetKey,
+    AssetSelection,
     ConfigurableResource,
     InitResourceContext,
     MaterializeResult,
@@ -26,6 +27,8 @@ from dagster import (
     TableSchema,
 )
 from pydantic import PrivateAttr
+
+from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -180,20 +183,34 @@ class Platform(ConfigurableResource[Any]):
         return progress.pin(self.pool, context.run.run_id)
 
     @contextmanager
-    def build(self, context: AssetExecutionContext, asset_key: AssetKey | None = None) -> Generator[Build]:
+    def build(
+        self, context: AssetExecutionContext, asset_key: AssetKey | None = None, *, is_made: bool = False
+    ) -> Generator[Build]:
         """Open the transaction in which an asset is built: all of it and its account commit, or nothing does.
 
         Another run that builds the same asset waits until this one has ended.
+
+        Args:
+            context: the run's step.
+            asset_key: the asset; the step's own unless given.
+            is_made: it has been made already, by whoever minds what holds it back.
+
+        Raises:
+            PipelinesError: as for `build_together`.
         """
         key = context.asset_key if asset_key is None else asset_key
-        with self.build_together(context, [key]) as builds:
+        with self.build_together(context, [key], is_made=is_made) as builds:
             yield builds[key]
 
     @contextmanager
     def build_together(
-        self, context: AssetExecutionContext, asset_keys: Iterable[AssetKey]
+        self, context: AssetExecutionContext, asset_keys: Iterable[AssetKey], *, is_made: bool = False
     ) -> Generator[dict[AssetKey, Build]]:
-        """Open the one transaction in which several assets are built; as `build` otherwise."""
+        """Open the one transaction in which several assets are built; as `build` otherwise.
+
+        Raises:
+            PipelinesError: something that they are made of fails a test that holds back what is built of it.
+        """
         from analytics_pipelines import progress
 
         position = self.pin(context)
@@ -203,6 +220,8 @@ class Platform(ConfigurableResource[Any]):
             for key in keys:
                 progress.lock_asset(connection, key.to_user_string())
             progress.set_position(connection, position)
+            if not is_made:
+                _refuse_broken(context, keys, progress.broken(connection))
             yield {
                 key: Build(connection, key, position, context.run.run_id, specs[key].code_version or "") for key in keys
             }
@@ -216,6 +235,16 @@ class Platform(ConfigurableResource[Any]):
         with self.pool.connection() as connection, connection.transaction():
             progress.set_position(connection, position)
             yield connection
+
+
+def _refuse_broken(context: AssetExecutionContext, keys: Sequence[AssetKey], broken: set[str]) -> None:
+    """Refuse to build upon what fails a test, also in a run that was not asked to build that."""
+    if broken:
+        made_of = AssetSelection.assets(*keys).upstream().resolve(context.repository_def.asset_graph)
+        if found := sorted(broken & {key.to_user_string() for key in made_of}):
+            raise PipelinesError(
+                f"{', '.join(found)}: a test fails that holds back what is built of it; run it again first"
+            )
 
 
 def nothing_breaks(

@@ -68,7 +68,7 @@ order by days.active_on;
 -- The funnels of all campaigns, step by step. Medians of campaigns make no median of all; means do, weighted.
 select
     step_number, step, sum(entered) as entered, sum(reached) as reached,
-    sum(mean_seconds * reached) / nullif(sum(reached), 0) as mean_seconds
+    sum(mean_seconds * timed) / nullif(sum(timed), 0) as mean_seconds
 from marts.fct_funnel
 group by step_number, step
 order by step_number;

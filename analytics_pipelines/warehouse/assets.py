@@ -5,7 +5,7 @@ selected. Everything shown of them comes from the dbt project; what a model mean
 no part of a build.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from dagster import (
 )
 from pydantic import Field
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import lifetime_value
 from analytics_pipelines.warehouse.manifest import DataTest, Model, load_models
@@ -103,9 +104,15 @@ def warehouse(
     tests = {test.unique_id: (model, test) for model in MODELS for test in model.tests if test.name in chosen}
     with platform.pool.connection() as connection:
         failed = progress.failed_tests(connection)
-    # Not chosen, as it is left to the night, and failed there: nothing is built on a mart that still breaks it.
-    again = {test.name for model in models.values() for test in model.tests} & failed
-    names = {model.name for model in models.values()} | chosen | again
+    # Not chosen, as it is left to the night or is that of a mart that is not, and failed last: nothing is built on a
+    # mart that still breaks it.
+    again = {
+        test.unique_id: test.name
+        for model in with_ancestors(models.values())
+        for test in model.tests
+        if test.name in failed - chosen
+    }
+    names = {model.name for model in models.values()} | chosen | set(again.values())
     days = [date.fromisoformat(day) if day else None for day in (config.first_day, config.last_day)]
     extent, run_id = dbt.Extent(*days, whole=config.whole), context.run.run_id
     position = platform.pin(context)
@@ -114,13 +121,30 @@ def warehouse(
             yield check_result(*tests[result.unique_id], result)
         elif result.unique_id in models and result.status == "success":
             yield materialized(context, platform, models[result.unique_id], result.seconds)
+        if result.status == "pass":
+            again.pop(result.unique_id, None)
+    if again:
+        raise PipelinesError(f"still failing: {', '.join(sorted(again.values()))}; nothing was built of what they test")
+
+
+def with_ancestors(models: Iterable[Model]) -> list[Model]:
+    """Return models and all that these are made of."""
+    by_key = {model.key: model for model in MODELS}
+    found: dict[str, Model] = {}
+    waiting = list(models)
+    while waiting:
+        model = waiting.pop()
+        if model.name not in found:
+            found[model.name] = model
+            waiting += [by_key[key] for key in model.upstream if key in by_key]
+    return list(found.values())
 
 
 def materialized(
     context: AssetExecutionContext, platform: Platform, model: Model, seconds: float
 ) -> MaterializeResult[Any]:
     """Show what dbt has built and accounted for."""
-    with platform.build(context, AssetKey(model.key)) as build:
+    with platform.build(context, AssetKey(model.key), is_made=True) as build:
         if model.materialization == "view":
             return build.view_result(seconds=seconds)
         return build.accounted_result(seconds=seconds)

@@ -29,7 +29,8 @@ from analytics_pipelines.read_models import projector
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 from analytics_pipelines.warehouse import dbt
-from analytics_pipelines.warehouse.assets import MODELS, database_report, dbt_docs, warehouse
+from analytics_pipelines.warehouse.assets import MODELS, database_report, dbt_docs, lifetime_values, warehouse
+from analytics_pipelines.warehouse.lifetime_value import TABLES
 from analytics_pipelines.warehouse.manifest import PROJECT
 from tests.integration.warehouse_app_events import APP_EVENTS
 
@@ -143,12 +144,13 @@ def run(
         patch.setenv("PIPELINES_HOME", str(settings.home))
         patch.setenv("PIPELINES_DATABASE_URL", settings.database_url.get_secret_value())
         chosen = [AssetKey(model.key) for model in MODELS if not names or model.name in names]
+        chosen += [AssetKey(["marts", name]) for name in TABLES if name in names]
         selection = AssetSelection.assets(*chosen)
         return materialize(
-            [warehouse],
+            [warehouse, lifetime_values],
             resources={"platform": Platform()},
             selection=selection if with_checks else selection.without_checks(),
-            run_config={"ops": {"warehouse": {"config": config}}},
+            run_config={"ops": {"warehouse": {"config": config}}} if config else None,
             instance=instance,
             raise_on_error=False,
         )
@@ -249,7 +251,7 @@ def test_a_mart_that_dbt_does_not_make_tells_whether_it_is_fresh(copy: Settings)
 
 
 def test_no_mart_is_fresh_while_no_run_takes_what_is_appended(servers: Settings, copy: Settings) -> None:
-    """An event that waits is no matter until it has waited for long; then nobody builds, and BI is told."""
+    """An event that waits is no matter until it has waited for long; then BI is told, also when runs fail."""
     name = urlsplit(connections.database_url(copy)).path
     superuser = urlunsplit(urlsplit(connections.admin_url(servers))._replace(path=name))
     fresh = "select distinct is_fresh from marts.mart_status where is_fresh is not null"
@@ -258,6 +260,7 @@ def test_no_mart_is_fresh_while_no_run_takes_what_is_appended(servers: Settings,
 
         connection.execute("update event_log.events set recorded_at = now() - interval '16 minutes' "
                            "where event_id = '99'")  # fmt: skip
+        connection.execute("insert into progress.pins values ('failed', 1000000)")
         assert connection.execute(fresh).fetchall() == [(False,)]
 
 
@@ -350,7 +353,8 @@ def test_dbt_build_runs_alone(copy: Settings, tmp_path: Path) -> None:
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
     """The run fails, the other results are out, and no model downstream is built from rows that break a rule.
 
-    Until it passes, `pipelines build` takes the model for stale and tries again, and so does a run without that test.
+    Nor in a run of these alone. Until it passes, `pipelines build` takes the model for stale and tries again, and so
+    does a run without that test.
     """
     with psycopg.connect(connections.admin_url(copy), autocommit=True) as admin:
         table = admin.execute("""
@@ -373,6 +377,11 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
     assert materialized(result) == {"fct_orders", "dim_leads"}
     with psycopg.connect(connections.admin_url(copy)) as admin:
         assert progress.broken(admin) == {"marts/fct_orders"}
+
+    for descendants in (["fct_customer_months"], TABLES):
+        alone = run(instance, copy, *descendants, with_checks=False)
+        assert not alone.success
+        assert materialized(alone) == set()
 
     asked: list[str] = []
 

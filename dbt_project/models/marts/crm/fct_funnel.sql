@@ -55,6 +55,7 @@ totals as (
         count(*) filter (where has_entered)::integer as entered,
         count(*) filter (where has_reached)::integer as reached,
         count(*) filter (where has_stopped and step <> 'replied')::integer as dropped_off,
+        count(seconds)::integer as timed,
         percentile_disc(0.5) within group (order by seconds) as median_seconds,
         avg(seconds) as mean_seconds
     from steps
@@ -72,6 +73,7 @@ final as (
         dropped_off,
         {{ ratio('reached', 'entered') }} as reached_rate,
         {{ ratio('reached', 'lag(reached) over (partition by tenant_id, campaign_id order by step_number)') }} as step_rate,
+        timed,
         median_seconds,
         mean_seconds
     from totals

@@ -82,11 +82,14 @@ amounts as (
         calendar.previous_starts_on, calendar.last_year_starts_on, daily_revenue.currency
 ),
 
--- A period is complete when all its days lie between the tenant's first event and its newest.
+-- A period is complete when all its days lie between the tenant's first event and its newest. Nobody knows when the first
+-- day began: it counts as a whole one in a longer period, and is not complete itself.
 periods as (
     select
         amounts.*,
-        amounts.starts_on >= tenants.first_on and amounts.next_starts_on <= tenants.as_of_on as is_complete
+        amounts.starts_on >= tenants.first_on
+        and amounts.next_starts_on > tenants.first_on + 1
+        and amounts.next_starts_on <= tenants.as_of_on as is_complete
     from amounts
     inner join tenants
         on amounts.tenant_id = tenants.tenant_id

@@ -10,7 +10,7 @@
         on changed.tenant_id = sessions.tenant_id and changed.key = sessions.user_id
 {% endset -%}
 {{ config(
-    key=['session_id', 'started_at'],
+    key=['session_id', 'user_id', 'started_at'],
     recompute='started_on',
     touched_by={'event_log.events': told, 'intermediate.int_bots': {'user_id': days_of_bots}},
     days_before=1,
