@@ -199,7 +199,7 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
     query = version.fold_at_once
     with expecting_everything(connection):
         if version.by_day:
-            connection.execute(_sql(f"create table {version.days} as {version.by_day}"), arguments)
+            connection.execute(_sql(f"create table {version.days} as {query}"), arguments)
             key = ", ".join([*version.key, *version.day_key])
             connection.execute(_sql(f"alter table {version.days} add primary key ({key})"))
             query = version.combine

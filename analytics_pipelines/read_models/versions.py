@@ -120,7 +120,7 @@ def declared(model: ReadModel) -> Version:
         by_day=sql.fold_by_day(model) if model.by_day else "",
         day_key=list(sql.BY_DAY) if model.by_day else [],
         day_parts=[*parts, *(f"_{name}" for name in sql.DAY_BOUNDS)] if model.by_day else [],
-        combine=sql.combine(model, sql.days(model)) if model.by_day else "",
+        combine=sql.combine_at_once(model) if model.by_day else "",
         view=sql.view(model, sql.table(model)).replace("%%", "%"),  # made without parameters
         grain=model.grain,
         descriptions=model.descriptions,
