@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -31,6 +31,7 @@ from pydantic import PrivateAttr
 from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
+    from dagster._core.definitions.assets.job.asset_job import JobScopedAssetGraph
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
     from redis import Redis
@@ -240,7 +241,8 @@ class Platform(ConfigurableResource[Any]):
 def _refuse_broken(context: AssetExecutionContext, keys: Sequence[AssetKey], broken: set[str]) -> None:
     """Refuse to build upon what fails a test, also in a run that was not asked to build that."""
     if broken:
-        made_of = AssetSelection.assets(*keys).upstream().resolve(context.repository_def.asset_graph)
+        job = cast("JobScopedAssetGraph", context.job_def.asset_layer.asset_graph)  # of what runs alone
+        made_of = AssetSelection.assets(*keys).upstream().resolve(job.source_asset_graph)
         if found := sorted(broken & {key.to_user_string() for key in made_of}):
             raise PipelinesError(
                 f"{', '.join(found)}: a test fails that holds back what is built of it; run it again first"
