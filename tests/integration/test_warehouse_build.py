@@ -351,7 +351,7 @@ def test_dbt_build_runs_alone(copy: Settings, tmp_path: Path) -> None:
 
 
 def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: DagsterInstance, copy: Settings) -> None:
-    """The run fails, the other results are out, and no model downstream is built from rows that break a rule.
+    """Nothing downstream is built from rows that break a rule, by dbt or by Python; all other results are out.
 
     Nor in a run of these alone. Until it passes, `pipelines build` takes the model for stale and tries again, and so
     does a run without that test.
@@ -369,9 +369,11 @@ def test_a_failed_test_holds_back_what_is_built_from_the_model(instance: Dagster
             ).format(sql.Identifier(table[0]))
         )
 
-    result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads", whole=True)
+    result = run(instance, copy, "fct_orders", "dim_customers", "dim_leads", *TABLES, whole=True)
 
-    assert not result.success
+    [failure] = result.filter_events(lambda event: event.is_step_failure)
+    assert failure.step_key == "lifetime_values"
+    assert "marts/fct_orders: a test fails" in str(failure.step_failure_data.error_display_string)
     assert checks(result)["fct_orders_revenue_equals_that_placed"] is False
     assert checks(result)["fct_orders_key_is_unique"] is True
     assert materialized(result) == {"fct_orders", "dim_leads"}
