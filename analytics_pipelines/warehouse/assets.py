@@ -64,8 +64,8 @@ def asset_spec(model: Model) -> AssetSpec:
 def check_spec(model: Model, test: DataTest) -> AssetCheckSpec:
     """Describe a test as a check of its model.
 
-    Not as a blocking one: for that Dagster fails the step, and with it all that Python makes of any mart. dbt holds back
-    the models that descend from this one, and `Platform` what Python makes of them.
+    Not as a blocking one: for that Dagster fails the step, and with it all that Python makes of any mart. dbt holds
+    back the models that descend from this one, and `Platform` what Python makes of them.
     """
     return AssetCheckSpec(test.name, asset=AssetKey(model.key), description=test.description)
 
