@@ -57,6 +57,8 @@ class Settings(BaseSettings):
         landing_folder: the folder whose files are ingested by the landing sensor; `landing/` in the state folder.
         demo: whether the demo tenants `grocer` and `saas` are part of the lineage.
         ui_port: the port of the Dagster UI on 127.0.0.1.
+        docs_url: where browsers find the folder `docs/` of the state folder, for the catalog's link to dbt's
+            documentation; where `pipelines up --ui` serves it, if it does.
         pool_size: the most connections one process opens.
         outbox_url: another Postgres, whose outbox table is read; a login that may read that table suffices.
         outbox_table: the table, with its schema if it is not found without.
@@ -78,6 +80,7 @@ class Settings(BaseSettings):
     landing_folder: Path | None = None
     demo: bool = True
     ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    docs_url: str | None = None
     pool_size: Annotated[int, Field(ge=2, le=100)] = 4
     outbox_url: SecretStr | None = None
     outbox_table: str = "outbox"
@@ -107,10 +110,22 @@ class Settings(BaseSettings):
             raise ValueError("not a URL such as redis://:password@host:6379/0; percent-encode the password")
         return url
 
+    @field_validator("docs_url")
+    @classmethod
+    def _web(cls, url: str | None) -> str | None:
+        if url is not None and not _is_clear(url, ("http", "https")):
+            raise ValueError("not a URL such as https://docs.example/")
+        return url
+
     @property
     def landing(self) -> Path:
         """The folder watched by the landing sensor."""
         return self.landing_folder or self.home / "landing"
+
+    @property
+    def docs(self) -> Path:
+        """The folder of dbt's documentation; it is published, so nothing else belongs into it."""
+        return self.home / "docs"
 
     @property
     def schemas(self) -> Path:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Start Postgres and Redis, or attach to them.")
-@click.option("--ui", is_flag=True, help="Start the Dagster UI and the daemon, too.")
+@click.option("--ui", is_flag=True, help="Start the Dagster UI, the daemon and dbt's documentation, too.")
 def up(*, ui: bool) -> None:
     """Start Postgres and Redis, or attach to them, and bring the schema up to date."""
     from analytics_pipelines.local import platform

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from analytics_pipelines.connections import CONNECT_SECONDS, RUNTIME_OPTIONS
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.local import dagster, ports, postgres, redis
+from analytics_pipelines.local import dagster, docs, ports, postgres, redis
 from analytics_pipelines.local.files import OWNER_ONLY, write_private
 from analytics_pipelines.settings import CONNECTION_FILE
 
@@ -79,7 +79,7 @@ class PlatformStatus:
 
     Attributes:
         home: the state folder.
-        servers: by name: postgres, redis, webserver, daemon.
+        servers: by name: postgres, redis, webserver, daemon, docs.
         writers: the transactions that hold the log's settled position back, oldest first: pid, application, seconds
             and query of each; None when the database cannot be asked.
     """
@@ -106,7 +106,7 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
 
     Args:
         settings: their `home` is the state folder.
-        ui: start Dagster's webserver and daemon, too.
+        ui: start Dagster's webserver and daemon, and the server of dbt's documentation, too.
 
     Returns:
         The settings with the URLs of the embedded servers filled in.
@@ -123,9 +123,13 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
         if embedded["postgres"] and not {"database_url", "admin_database_url"} <= urls.keys():
             logins = postgres.Logins.choose()
             urls |= {"database_url": logins.database_url, "admin_database_url": logins.admin_database_url}
+        if ui and embedded["docs"] and "docs_url" not in urls:
+            urls["docs_url"] = docs.choose_url()
         if urls != known:
             write_private(settings.home / CONNECTION_FILE, json.dumps(urls, indent=2) + "\n")
         settings = settings.model_copy(update={name: SecretStr(url) for name, url in _used(embedded, urls).items()})
+        if embedded["docs"]:
+            settings = settings.model_copy(update={"docs_url": urls.get("docs_url")})
         dagster.prepare(settings.home)
         settings.landing.mkdir(parents=True, exist_ok=True)
         ensure_master_key(settings)
@@ -135,6 +139,8 @@ def up(settings: Settings, *, ui: bool = False) -> Settings:
             logins = postgres.Logins.from_urls(urls["database_url"], urls["admin_database_url"])
             postgres.start(settings.home, logins)
         if ui:
+            if embedded["docs"]:
+                docs.start(settings.home, settings.docs, urls["docs_url"])
             dagster.start(settings)
         return settings
 
@@ -161,6 +167,7 @@ def down(settings: Settings) -> list[str]:
         stopped = {
             "webserver": dagster.webserver(home).stop(),
             "daemon": dagster.daemon(home).stop(),
+            "docs": docs.server(home).stop(),
             "redis": redis.server(home).stop(),
             "postgres": postgres.stop(home),
         }
@@ -182,6 +189,7 @@ def status(settings: Settings) -> PlatformStatus:
         else _look_at_foreign(settings.redis_url),
         "webserver": _look(dagster.webserver(home), f"http://{ui}", optional=True),
         "daemon": _look(dagster.daemon(home), None, optional=True),
+        "docs": _look(docs.server(home), known.get("docs_url"), optional=True),
     }
     url = settings.database_url.get_secret_value() if settings.database_url else known.get("database_url")
     writers = _open_writers(url) if url and servers["postgres"].state == "running" else None
@@ -207,6 +215,7 @@ def _embedded(settings: Settings, known: dict[str, str]) -> dict[str, bool]:
         "postgres": settings.database_url is None
         or settings.database_url.get_secret_value() == known.get("database_url"),
         "redis": settings.redis_url is None or settings.redis_url.get_secret_value() == known.get("redis_url"),
+        "docs": settings.docs_url is None or settings.docs_url == known.get("docs_url"),
     }
 
 
@@ -229,6 +238,8 @@ def _read_connections(home: Path) -> dict[str, str]:
             redis.Login.from_url(urls["redis_url"])
         if "database_url" in urls:
             postgres.Logins.from_urls(urls["database_url"], urls["admin_database_url"])
+        if "docs_url" in urls:
+            docs.port(urls["docs_url"])
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError) as error:

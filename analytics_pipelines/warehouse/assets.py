@@ -216,14 +216,15 @@ def database_report(platform: Platform) -> MaterializeResult[Any]:
     group_name="reports",
     kinds={"dbt"},
     owners=["team:analytics"],
-    code_version="1",
+    code_version="2",
 )
 def dbt_docs(platform: Platform) -> MaterializeResult[Any]:
     """One HTML file: every model and column, its tests, and what it is made of, as dbt documents them."""
     from analytics_pipelines.warehouse import dbt
 
-    path = dbt.write_docs(platform.settings)
-    return MaterializeResult(metadata={"path": MetadataValue.path(path), "open": MetadataValue.url(path.as_uri())})
+    path, url = dbt.write_docs(platform.settings), platform.settings.docs_url
+    link = {"open": MetadataValue.url(url)} if url else {}
+    return MaterializeResult(metadata={"path": MetadataValue.path(path), **link})
 
 
 ASSETS = [warehouse, lifetime_values, database_report, dbt_docs]

@@ -147,6 +147,8 @@ def build(
 def write_docs(settings: Settings) -> Path:
     """Have dbt document the project as one HTML file with everything in it, and return where that is.
 
+    It gets a folder of its own, since dbt's working folder is not to be published with it.
+
     Raises:
         PipelinesError: dbt could not do so.
     """
@@ -160,7 +162,8 @@ def write_docs(settings: Settings) -> Path:
     if process.returncode != 0:
         reason = _hide(_one_line(said), environment["DBT_ENV_SECRET_PIPELINES_PASSWORD"])
         raise PipelinesError(f"dbt could not write its documentation: {reason}; correct the project")
-    return target / "static_index.html"
+    settings.docs.mkdir(exist_ok=True)
+    return (target / "static_index.html").replace(settings.docs / "index.html")
 
 
 def run(settings: Settings, arguments: Sequence[str]) -> int:

@@ -86,6 +86,17 @@ def test_a_forecast_is_shown_as_a_picture(demo: Demo, page: Page) -> None:
     assert picture.evaluate("image => image.naturalWidth") > 400
 
 
+def test_the_catalog_opens_the_documentation_of_dbt(demo: Demo, page: Page) -> None:
+    """A person has dbt's documentation written, follows the link that is shown then, and reads it."""
+    page.goto("/assets/reports/dbt_docs")
+    page.get_by_role("button", name="Materialize").first.click()
+    link = page.locator("a[href^='http://127.0.0.1:']", has_text="http://127.0.0.1:").first
+    expect(link).to_be_visible(timeout=RUN_SECONDS * 1000)
+    with page.context.expect_page() as opened:
+        link.click()
+    expect(opened.value.get_by_text("analytics_pipelines").first).to_be_visible()
+
+
 def test_schedules_and_sensors_are_running(demo: Demo, page: Page) -> None:
     """What should run by itself is switched on in the UI."""
     page.goto("/automation")

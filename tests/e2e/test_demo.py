@@ -256,7 +256,7 @@ def test_after_kill_9_of_everything_it_recovers(demo: Demo, demo_pool: Connectio
     building.wait()
     servers = json.loads(demo.run("status", "--json"))["servers"]
     pids = {name: server["pid"] for name, server in servers.items()}
-    assert set(pids) == {"postgres", "redis", "webserver", "daemon"}
+    assert set(pids) == {"postgres", "redis", "webserver", "daemon", "docs"}
     for pid in pids.values():
         os.kill(pid, signal.SIGKILL)
     for pid in pids.values():

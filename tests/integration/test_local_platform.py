@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -117,6 +118,15 @@ def assert_something_is_there(settings: Settings) -> None:
         assert connection.execute("SELECT answer FROM kept").fetchall() == [(42,)]
     with store(settings) as client:
         assert client.get("answer") == "42"
+
+
+def fetch(settings: Settings, path: str) -> tuple[int, bytes]:
+    """Ask the documentation's server for a path as it is written: clients would take `..` out of it."""
+    connection = http.client.HTTPConnection(urlsplit(settings.docs_url or "").netloc, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def test_up_attaches_to_what_runs_and_keeps_ports_passwords_and_data(home: Path) -> None:
@@ -309,6 +319,41 @@ def test_database_half_made_by_a_killed_command_is_made_again(home: Path) -> Non
     assert not (home / "postgres" / "data").exists()
     assert platform.status(platform.up(load_settings())).is_healthy
     assert not list(home.glob("postgres/draft-*"))
+
+
+def test_the_documentation_is_served_with_the_ui_and_nothing_else_is(
+    used_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder alone can be fetched, at an address that is kept and that every process finds in its settings."""
+    monkeypatch.setattr(platform.dagster, "start", lambda _: None)
+    settings = platform.up(load_settings(), ui=True)
+    (settings.docs / "index.html").write_text("<title>dbt</title>")
+
+    assert fetch(settings, "/") == (200, b"<title>dbt</title>")
+    for path in ("/../connection.json", "//../connection.json", "/%2e%2e/connection.json", "/..%2fconnection.json"):
+        assert fetch(settings, path)[0] == 404
+    assert load_settings() == settings
+    assert platform.status(settings).servers["docs"].state == "running"
+
+    assert platform.down(settings) == ["docs", "redis", "postgres"]
+    assert platform.up(load_settings(), ui=True) == settings
+    (used_home / "connection.json").unlink()
+    moved = platform.up(load_settings(), ui=True)
+    assert moved.docs_url != settings.docs_url
+    assert fetch(moved, "/")[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        fetch(settings, "/")
+
+
+def test_documentation_served_elsewhere_is_not_served_here(used_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an address of the operator's own no server is started, and none is missing."""
+    platform.down(Settings(home=used_home))
+    monkeypatch.setattr(platform.dagster, "start", lambda _: None)
+    monkeypatch.setenv("PIPELINES_DOCS_URL", "https://docs.example/")
+    settings = platform.up(load_settings(), ui=True)
+    assert settings.docs_url == "https://docs.example/"
+    assert platform.status(settings).servers["docs"].state == "stopped"
+    assert platform.status(settings).is_healthy
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres runs as another user")

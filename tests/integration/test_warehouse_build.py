@@ -447,19 +447,35 @@ def test_an_unknown_name_is_an_error(copy: Settings) -> None:
 
 
 def test_the_reports_are_written(instance: DagsterInstance, built: Warehouse) -> None:
-    """The documentation is one file in the state folder, which the catalog links; the database's report is readable."""
+    """The documentation is alone in a folder, and linked to where that is served; the database's report is readable."""
     with pytest.MonkeyPatch.context() as patch:
         assert built.settings.database_url is not None
         patch.setenv("PIPELINES_HOME", str(built.settings.home))
         patch.setenv("PIPELINES_DATABASE_URL", built.settings.database_url.get_secret_value())
+        patch.setenv("PIPELINES_DOCS_URL", "https://docs.example/")
         result = materialize([dbt_docs, database_report], resources={"platform": Platform()}, instance=instance)
     [page], [report] = (result.asset_materializations_for_node(f"reports__{name}") for name in ("dbt_docs", "database"))
 
     path = Path(str(page.metadata["path"].value))
-    assert path.is_relative_to(built.settings.home)
-    assert "One row per tenant and order placed" in path.read_text(encoding="utf-8")
-    assert page.metadata["open"].value == path.as_uri()
+    assert list((built.settings.home / "docs").iterdir()) == [path]
+    assert "One row per tenant and order placed" in (text := path.read_text(encoding="utf-8"))
+    assert urlsplit(built.settings.database_url.get_secret_value()).password not in text
+    assert page.metadata["open"].value == "https://docs.example/"
     assert "| 1 | pipelines_runtime | " in str(report.metadata["report"].value)
+
+
+def test_documentation_that_nobody_serves_is_not_linked(
+    tmp_path: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no address is set, the catalog shows the path alone: a browser follows no link to a file."""
+    monkeypatch.setenv("PIPELINES_HOME", str(tmp_path))
+    monkeypatch.setattr(dbt, "write_docs", lambda settings: settings.docs / "index.html")
+
+    result = materialize([dbt_docs], resources={"platform": Platform()}, instance=instance)
+
+    [page] = result.asset_materializations_for_node("reports__dbt_docs")
+    assert page.metadata["path"].value == str(tmp_path / "docs" / "index.html")
+    assert "open" not in page.metadata
 
 
 def test_a_bi_login_sees_its_own_tenants_only_and_writes_nothing(

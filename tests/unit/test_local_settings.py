@@ -102,4 +102,4 @@ def test_status_of_nothing_exits_with_one(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PIPELINES_HOME", str(tmp_path))
     result = CliRunner().invoke(commands.status)
     assert result.exit_code == 1
-    assert result.output.count("stopped") == 4
+    assert result.output.count("stopped") == 5

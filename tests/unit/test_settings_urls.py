@@ -28,3 +28,11 @@ def test_a_wrong_url_is_refused_without_a_piece_of_its_password(
         load_settings()
     assert "hush" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_catalog_links_to_web_addresses_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that a browser would not follow, or would run, is refused."""
+    for url in ("file:///docs/index.html", "javascript:alert(1)", "docs.example"):
+        monkeypatch.setenv("PIPELINES_DOCS_URL", url)
+        with pytest.raises(PipelinesError, match=r"^PIPELINES_DOCS_URL: .*such as https://docs\.example/"):
+            load_settings()
