@@ -1,5 +1,5 @@
 -- Counting nothing costs nothing. Of a workspace's days most have no change of plan and no session, and each of these
--- functions ran a query for each of them: 40 of 50 s that folding a million events of workspaces took.
+-- functions ran a query for each of them: folding five million events of workspaces took 186 s, and takes 62 s without.
 set local role pipelines_runtime;
 
 create function read_models.tally_of(seen text[]) returns jsonb
