@@ -45,6 +45,7 @@ LATE_APP_EVENTS = [
     _event(122, "agent_execution_started", 4, 0, execution_id="2", **_RUN, user_id="import-bot"),
     _event(123, "agent_execution_failed", 4, 1, execution_id="2", **_RUN, **_RESULT, error="timeout"),
     _event(124, "session_started", 2, session_id="early", **_PLACE),
+    _event(128, "session_started", 2, session_id="early", **{**_PLACE, "user_id": "another"}),
     _event(125, "experiment_converted", 4, experiment_id="x", subject_id="l", metric="spent", value=2),
     _event(126, "experiment_started", 4, experiment_id="x", name="Colours", variants=["red", "green"]),
     # Whose sessions seemed a person's, also on days of which nothing else is told.
