@@ -46,6 +46,8 @@ EARLY = [
     deal(51, "deal_opened", "january", IN_JANUARY),
     deal(52, "deal_opened", "february", IN_JANUARY),
     deal(53, "deal_won", "february", IN_FEBRUARY),
+    # On the calendar's first day, until something earlier is told.
+    deal(58, "deal_won", "first", IN_JANUARY.replace(day=8), "bob"),
 ]
 LATE = [
     event(20, "order_cancelled", "order-till", 9, order_id="till", reason="broken"),
