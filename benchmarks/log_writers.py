@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analytics_pipelines.settings import Settings
 
 WRITERS = 8
-TRANSACTIONS = 100
+TRANSACTIONS = 300
 EVENTS = 10
 PATIENCE = 60
 PLAIN = """
@@ -35,9 +35,9 @@ PLAIN = """
         sequence, occurred_at, correlation_id, causation_id, data)
     select %(tenant_id)s, version, source, event_id, stream_id, event_type, schema_version, sequence, occurred_at,
         correlation_id, causation_id, data
-    from unnest(%(sources)s::text[], %(event_ids)s::text[], %(stream_ids)s::text[], %(event_types)s::text[],
-        %(schema_versions)s::smallint[], %(sequences)s::bigint[], %(moments)s::timestamptz[],
-        %(correlation_ids)s::text[], %(causation_ids)s::text[], %(payloads)s::text[]::jsonb[]) with ordinality
+    from unnest(%(sources)b::text[], %(event_ids)b::text[], %(stream_ids)b::text[], %(event_types)b::text[],
+        %(schema_versions)b::smallint[], %(sequences)b::bigint[], %(moments)b::timestamptz[],
+        %(correlation_ids)b::text[], %(causation_ids)b::text[], %(payloads)b::text[]::jsonb[]) with ordinality
         as sent (source, event_id, stream_id, event_type, schema_version, sequence, occurred_at, correlation_id,
         causation_id, data, version)
 """
@@ -83,6 +83,7 @@ def _write(  # noqa: PLR0913, PLR0917 - what a process is started with
     for start in range(0, len(events), EVENTS):
         share = events[start : start + EVENTS]
         sent = store._arguments(tenant, share, [str(event.data) for event in share], {})  # noqa: SLF001
+        sent["look_up"] = False
         sent["stream_ids"] = [f"stream-{number}-{start}"] * EVENTS
         transactions.append(sent)
     with psycopg.connect(url, autocommit=True, options=connections.RUNTIME_OPTIONS) as connection:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import orjson
 from psycopg import errors
 
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
@@ -228,17 +229,28 @@ def read_personal(
     return PersonalEvent(event, declared.subject(sent), sent, declared.values(sent), reason)
 
 
-def append_prepared(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared) -> BatchResult:
-    """Append one prepared chunk in one transaction and say what became of each of its events."""
+def append_prepared(
+    pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared, *, look_up: bool = True
+) -> BatchResult:
+    """Append one prepared chunk in one transaction and say what became of each of its events.
+
+    Args:
+        pool: runtime sessions.
+        vault: what seals the bytes of what is refused.
+        tenant_id: whose events they are.
+        prepared: the chunk.
+        look_up: look for the events in the log beforehand. Without it they are taken for new, a tenth less work; where
+            one is not, the transaction begins again.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with pool.connection() as connection:
                 connection.execute("select event_log.make_partitions()")
                 connection.commit()
                 with connection.transaction():
-                    return _write(connection, vault, tenant_id, prepared)
+                    return _write(connection, vault, tenant_id, prepared, look_up=look_up or attempt > 1)
         except (errors.UniqueViolation, errors.DeadlockDetected):
-            # Another writer was first with one of the identities: begin again and see it.
+            # The log has one of the identities, or another writer was first with it: begin again and see it.
             if attempt == ATTEMPTS:
                 raise
         except REFUSED_BY_POSTGRES as error:
@@ -255,13 +267,13 @@ def append_prepared(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared
     raise AssertionError
 
 
-def _write(connection: Connection, vault: Vault, tenant_id: str, prepared: Prepared) -> BatchResult:
+def _write(connection: Connection, vault: Vault, tenant_id: str, prepared: Prepared, *, look_up: bool) -> BatchResult:
     staged = prepared.staged
     fresh: list[NewEvent] = []
     conflicts: list[NewEvent] = []
     with connection.cursor() as cursor:
         if staged:
-            fresh, conflicts = write(cursor, tenant_id, staged)
+            fresh, conflicts = write(cursor, tenant_id, staged, look_up=look_up)
         quarantined = [*prepared.refused, *((event, TAKEN) for event in conflicts)]
         if quarantined:
             rows = [_quarantine_row(tenant_id, *item) for item in quarantined]
@@ -274,22 +286,27 @@ def _write(connection: Connection, vault: Vault, tenant_id: str, prepared: Prepa
     return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined), erased)
 
 
-def write(cursor: Cursor, tenant_id: str, staged: list[Staged]) -> tuple[list[NewEvent], list[NewEvent]]:
+def write(
+    cursor: Cursor, tenant_id: str, staged: list[Staged], *, look_up: bool = True
+) -> tuple[list[NewEvent], list[NewEvent]]:
     """Append those of the prepared events that are new; return them, and those in conflict. The others are duplicates.
 
     Raises:
-        errors.UniqueViolation: another writer was first with one of the identities.
+        errors.UniqueViolation: another writer was first with one of the identities, or, without `look_up`, the log has
+            one.
     """
-    fresh, repeated = _split(cursor, tenant_id, staged)
+    fresh, repeated = _split(cursor, tenant_id, staged, look_up=look_up)
     if fresh:
         _insert(cursor, tenant_id, fresh)
     return [item.event for item in fresh], _conflicts(cursor, tenant_id, repeated) if repeated else []
 
 
-def _split(cursor: Cursor, tenant_id: str, staged: list[Staged]) -> tuple[list[Staged], list[Staged]]:
+def _split(cursor: Cursor, tenant_id: str, staged: list[Staged], *, look_up: bool) -> tuple[list[Staged], list[Staged]]:
     """Tell the events whose identity comes for the first time from the others."""
     sources, event_ids = [item.event.source for item in staged], [item.event.event_id for item in staged]
-    seen: set[tuple[str, str]] = set(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
+    seen: set[tuple[str, str]] = set()
+    if look_up:
+        seen.update(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
     fresh: list[Staged] = []
     repeated: list[Staged] = []
     for item, identity in zip(staged, zip(sources, event_ids, strict=True), strict=True):
@@ -348,9 +365,14 @@ def _fields(event: NewEvent, data: str) -> str:
     """Write a row in COPY's text format; by hand, as it is twice as fast as the driver's `write_row`."""
     return (
         f"{_text(event.source)}\t{_text(event.event_id)}\t{_text(event.stream_id)}\t{event.event_type}\t"
-        f"{event.schema_version}\t{event.sequence}\t{event.occurred_at.isoformat()}\t{_text(event.correlation_id)}\t"
+        f"{event.schema_version}\t{event.sequence}\t{_moment(event.occurred_at)}\t{_text(event.correlation_id)}\t"
         f"{_text(event.causation_id)}\t{_text(data)}"
     )
+
+
+def _moment(moment: datetime) -> str:
+    """Write a moment; `isoformat` takes six times as long, and is needed where an offset has seconds."""
+    return orjson.dumps(moment).decode()[1:-1] if moment.tzinfo is UTC else moment.isoformat()
 
 
 def _text(value: str | None) -> str:

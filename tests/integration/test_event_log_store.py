@@ -255,6 +255,37 @@ def test_a_repeated_append_is_passed_over(store: EventStore) -> None:
     assert store.append("shop", "order-9", [paid(1, order="9")], expected_version=0) == 1
 
 
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in a transaction of the caller"])
+def test_what_the_log_has_is_passed_over_beside_what_is_new(
+    store: EventStore, database: ConnectionPool, *, within: bool
+) -> None:
+    """Known events among new ones of several streams move no version, and the new ones stand in the order given."""
+    store.append_many("shop", [paid(number) for number in range(4)])
+    sent = [paid(number) for number in (7, 1, 6, 5, 3, 9, 4, 8)]
+    with database.connection() as connection:
+        versions = store.append_many("shop", sent, connection=connection if within else None)
+    assert versions == {"order-0": 4, "order-1": 3, "order-2": 3}
+    after = [event.event_id for event in store.read()][4:]
+    assert after == [f"payment-{number}" for number in (7, 6, 5, 9, 4, 8)]
+    for stream in versions:
+        assert [event.stream_version for event in store.read(stream_id=stream)] == [*range(1, versions[stream] + 1)]
+    again = store.append_many("shop", sent, expected_versions={"order-0": 2, "order-1": 1, "order-2": 1})
+    assert again == versions  # each expectation is the one of the first call
+    with pytest.raises(ConcurrencyError, match="stream order-2 of shop is at version 3, not 1"):
+        store.append_many("shop", [*sent, paid(11)], expected_versions={"order-2": 1})
+    with pytest.raises(InvalidEventError, match="payment-5 is in the log with other content"):
+        store.append_many("shop", [paid(12), paid(5, amount=Decimal(2))])
+    assert len(list(store.read())) == 10
+
+
+def test_a_batch_of_known_and_new_events_keeps_its_order(store: EventStore) -> None:
+    """Events are taken for new until one is not: then the same chunk is written again without those the log has."""
+    store.append_batch("shop", [paid(5), paid(2)])
+    result = store.append_batch("shop", [paid(number) for number in range(9)])
+    assert (result.accepted, result.duplicates, result.quarantined) == (7, 2, 0)
+    assert [event.event_id for event in store.read()] == [f"payment-{n}" for n in (5, 2, 0, 1, 3, 4, 6, 7, 8)]
+
+
 def test_an_invalid_event_is_refused_with_its_path(store: EventStore) -> None:
     """A single append that breaks a schema raises, names the field, and appends nothing."""
     with pytest.raises(InvalidEventError, match=r"data\.amount"):
