@@ -88,9 +88,9 @@ def as_of(  # noqa: PLR0913 - a question in full
 ) -> Answer:
     """Return one row as it was.
 
-    Where all events of the key lie in one stream, only that stream is read. Otherwise partial results by day are put
-    together, where the model keeps them, and only those that the moment cuts are read from the log; else the tenant's
-    log is.
+    Where all events of the key lie in one stream or in two, only these are read. Otherwise partial results by day are
+    put together, where the model keeps them, and only those that the moment cuts are read from the log; else the
+    tenant's log is.
 
     Args:
         connection: a session. Its transaction reads one snapshot if it is repeatable read.
@@ -111,9 +111,12 @@ def as_of(  # noqa: PLR0913 - a question in full
     arguments |= {f"key_{place}": value for place, value in enumerate(key)}
     position, is_scattered, text = _one(connection, model, of_stream(model, by), arguments)
     arguments["up_to"] = position
-    if is_scattered:
-        query = _of_days(model, by) if model.by_day else _of_log(model, by)
-        (text,) = _one(connection, model, f"select {_shown(model, query)}", arguments)
+    if is_scattered and model.by_day:
+        (text,) = _one(connection, model, f"select {_shown(model, _of_days(model, by))}", arguments)
+    elif is_scattered:
+        is_whole, text = _one(connection, model, _of_two_streams(model, by), arguments)
+        if not is_whole:
+            (text,) = _one(connection, model, f"select {_shown(model, _of_log(model, by))}", arguments)
     if text is None:
         require_known_tenant(connection, tenant_id)
     return Answer(position or 0, _row(text))
@@ -203,6 +206,22 @@ def _of_key(model: ReadModel, query: str) -> str:
 def _shown(model: ReadModel, state: str) -> str:
     """Return the expression for the row that a query of state shows, as JSON."""
     return f"(select row_to_json(shown)::text from ({sql.view(model, f'({state}) as state')}) as shown)"
+
+
+def _of_two_streams(model: ReadModel, by: Axis) -> str:
+    """Return the statement that reads the key's first and last stream, and tells whether all its events are there."""
+    first, last = (
+        sql.in_stream("%(tenant_id)s", f"(select {name} from live)") for name in ("_first_stream", "_last_stream")
+    )
+    up_to = "position <= %(up_to)s"
+    found = _of_key(model, f"({sql.events(model, up_to, 'found')})")
+    return f"""with live as materialized (
+    {_of_key(model, sql.table(model))}
+), found as materialized (
+    select * from {first} union all select * from {last}
+)
+select (select count(*) from ({found}) as found) = (select _all_events from live),
+    {_shown(model, _of_key(model, f"({sql.fold(model, f'{up_to} and {AXES[by]} <= %(at)s', 'found')})"))}"""
 
 
 def _of_log(model: ReadModel, by: Axis) -> str:

@@ -28,17 +28,19 @@ if TYPE_CHECKING:
 _QUOTED = re.compile(r"'([^']*)'")
 _WORD = re.compile(r"\w+")
 
-# Where the events of a key lie: a key whose events are all of one stream is found by that stream's index.
+# Where the events of a key lie, and how many they are: a key whose events are all of one stream is found by that
+# stream's index, and whether the first and the last stream hold all of them is told by counting.
 _STREAMS = (
     Part("_first_stream", 'min(stream_id collate "C")', "least({0}, {1})", "min({0})"),
     Part("_last_stream", 'max(stream_id collate "C")', "greatest({0}, {1})", "max({0})"),
+    Part("_all_events", "count(*)", "{0} + {1}", "sum({0})::bigint"),
 )
 
 LONGEST_NAME = 46
 """Longer names of tables would be cut: `<name>__v<hash>__days` has 63 characters at most."""
 RESERVED = {
-    "tenant_id", "day", "block", "first_stream", "last_stream", "first_position", "last_position", "first_occurred_at",
-    "last_occurred_at", "first_recorded_at", "last_recorded_at",
+    "tenant_id", "day", "block", "first_stream", "last_stream", "all_events", "first_position", "last_position",
+    "first_occurred_at", "last_occurred_at", "first_recorded_at", "last_recorded_at",
 }  # fmt: skip
 """What state has columns of already."""
 
