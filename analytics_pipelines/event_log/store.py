@@ -154,12 +154,15 @@ class EventStore:
         require_tenant(tenant_id)
         payloads = self._payloads(tenant_id, events, connection)
         arguments = _arguments(tenant_id, events, payloads, expected_versions or {})
+        # Events are taken for new at first, but not in the caller's transaction: a repeated call would wait for the
+        # stream's writers there, deadlock with them, or fail to serialize, though it has nothing to write.
+        within = connection is not None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._transaction(connection) as session:
-                    versions = _append(session, arguments, look_up=attempt > 1)
+                    versions = _append(session, arguments, look_up=within or attempt > 1)
             except errors.DatabaseError as error:
-                self._begin_again(error, attempt, events[0], within=connection is not None)
+                self._begin_again(error, attempt, events[0], within=within)
             else:
                 if connection is None:
                     ring(self._pool)
@@ -176,11 +179,10 @@ class EventStore:
             within: it was tried in the caller's transaction. What another writer was first with stays unseen there if
                 it reads a snapshot: only the caller can begin again.
         """
-        is_taken = isinstance(error, errors.UniqueViolation)
-        if attempt == 1 and (is_taken or error.sqlstate == OTHER_VERSION):
-            return  # perhaps the log has these very events: the next attempt looks for them
         is_last = within or attempt == ATTEMPTS
-        if is_taken or isinstance(error, errors.DeadlockDetected):
+        if attempt == 1 and not within and error.sqlstate == OTHER_VERSION:
+            return  # perhaps the log has these very events: the next attempt looks for them
+        if isinstance(error, (errors.UniqueViolation, errors.DeadlockDetected)):
             if is_last:
                 raise ConcurrencyError(
                     f"another writer appended {event.event_id} or its neighbours at the same moment; begin again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import inf, nan
@@ -276,6 +276,35 @@ def test_what_the_log_has_is_passed_over_beside_what_is_new(
     with pytest.raises(InvalidEventError, match="payment-5 is in the log with other content"):
         store.append_many("shop", [paid(12), paid(5, amount=Decimal(2))])
     assert len(list(store.read())) == 10
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_repeated_append_in_a_transaction_of_the_caller_waits_for_nobody(
+    store: EventStore, database: ConnectionPool, count: int
+) -> None:
+    """It has nothing to write: neither an open writer of the stream nor what was committed since stands in its way."""
+    known = [paid(number, order="9") for number in range(count)]
+    store.append("shop", "order-9", known)
+    with database.connection() as writer, writer.transaction(), database.connection() as ours, ours.transaction():
+        store.append("shop", "order-9", [paid(50, order="9")], connection=writer)
+        ours.execute("set local lock_timeout = '2s'")
+        assert store.append("shop", "order-9", known, connection=ours) == count
+    with database.connection() as ours, ours.transaction():
+        ours.execute("set transaction isolation level repeatable read")
+        ours.execute("select from event_log.event_ids").fetchall()
+        store.append("shop", "order-9", [paid(51, order="9")])
+        assert store.append("shop", "order-9", known, connection=ours) == count + 1
+
+
+class _Moment(datetime):
+    """A datetime as pandas has it: of a class of its own."""
+
+
+def test_a_moment_of_another_class_is_a_moment(store: EventStore) -> None:
+    """What data frames give is taken as the moment that it is."""
+    event = replace(paid(1), occurred_at=_Moment(2017, 6, 1, 12, tzinfo=UTC))
+    assert store.append_batch("shop", [event]).accepted == 1
+    assert [event.occurred_at for event in store.read()] == [NOON]
 
 
 def test_a_batch_of_known_and_new_events_keeps_its_order(store: EventStore) -> None:
