@@ -162,20 +162,22 @@ class EventStore:
                 with self._transaction(connection) as session:
                     versions = _append(session, arguments, look_up=within or attempt > 1)
             except errors.DatabaseError as error:
-                self._begin_again(error, attempt, events[0], within=within)
+                self._begin_again(
+                    error, attempt, f"{events[0].event_id} or its neighbours to {tenant_id}", within=within
+                )
             else:
                 if connection is None:
                     ring(self._pool)
                 return versions
         raise AssertionError
 
-    def _begin_again(self, error: errors.DatabaseError, attempt: int, event: NewEvent, *, within: bool) -> None:
+    def _begin_again(self, error: errors.DatabaseError, attempt: int, sent: str, *, within: bool) -> None:
         """Return where another attempt may succeed; else say what the log refused.
 
         Args:
             error: what Postgres said.
             attempt: how often it was tried.
-            event: one of those that were not appended.
+            sent: what was not appended, in words.
             within: it was tried in the caller's transaction. What another writer was first with stays unseen there if
                 it reads a snapshot: only the caller can begin again.
         """
@@ -184,9 +186,7 @@ class EventStore:
             return  # perhaps the log has these very events: the next attempt looks for them
         if isinstance(error, (errors.UniqueViolation, errors.DeadlockDetected)):
             if is_last:
-                raise ConcurrencyError(
-                    f"another writer appended {event.event_id} or its neighbours at the same moment; begin again"
-                ) from None
+                raise ConcurrencyError(f"another writer appended {sent} at the same moment; begin again") from None
         elif isinstance(error, errors.CheckViolation) and not is_last:
             # The partitions made ahead are full: this session has nothing to undo, so it makes the next.
             with self._pool.connection() as session:

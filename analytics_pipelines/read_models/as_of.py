@@ -88,9 +88,9 @@ def as_of(  # noqa: PLR0913 - a question in full
 ) -> Answer:
     """Return one row as it was.
 
-    Where all events of the key lie in one stream or in two, only these are read. Otherwise partial results by day are
-    put together, where the model keeps them, and only those that the moment cuts are read from the log; else the
-    tenant's log is.
+    Where all events of the key lie in one stream, only that is read. Otherwise, where the model keeps partial results
+    by day, these are put together, and only those that the moment cuts are read from the log; elsewhere the key's first
+    and last stream are read, and the tenant's log if these do not hold all of its events.
 
     Args:
         connection: a session. Its transaction reads one snapshot if it is repeatable read.
