@@ -12,10 +12,13 @@ import pwd
 import secrets
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypedDict
+
+from filelock import FileLock
 
 from analytics_pipelines.errors import PipelinesError
 
@@ -49,23 +52,22 @@ def server_account(folder: Path) -> pwd.struct_passwd | None:
         return None
     if folder.exists() and folder.stat().st_uid != 0:
         return pwd.getpwuid(folder.stat().st_uid)
-    try:
+    with suppress(KeyError):
         return pwd.getpwnam(USER)
-    except KeyError:
-        pass
     command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", USER]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - the constant above
+        # Two at once would both succeed, and the user have the number of one of them only.
+        with FileLock(_elsewhere() / "user.lock"):
+            with suppress(KeyError):
+                return pwd.getpwnam(USER)
+            subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - a program and our name
+            return pwd.getpwnam(USER)
     except (OSError, subprocess.CalledProcessError) as error:
-        try:
-            return pwd.getpwnam(USER)  # another `pipelines up` was faster
-        except KeyError:
-            detail = (getattr(error, "stderr", None) or str(error)).strip()
-            raise PipelinesError(
-                f"the user {USER}, which Postgres runs as instead of root, cannot be created: {detail}; create it, or "
-                "run the command as a normal user"
-            ) from None
-    return pwd.getpwnam(USER)
+        detail = (getattr(error, "stderr", None) or str(error)).strip()
+        raise PipelinesError(
+            f"the user {USER}, which Postgres runs as instead of root, cannot be created: {detail}; create it, or "
+            "run the command as a normal user"
+        ) from None
 
 
 def reachable_binaries(account: pwd.struct_passwd | None) -> Path:
@@ -136,11 +138,15 @@ def _require_owner(link: Path) -> None:
 
 def _new_folder(purpose: str) -> Path:
     """Make a folder of its own that every user may enter."""
-    ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    ELSEWHERE.chmod(0o755)
-    folder = ELSEWHERE / f"{purpose}-{secrets.token_hex(6)}"
+    folder = _elsewhere() / f"{purpose}-{secrets.token_hex(6)}"
     folder.mkdir(mode=0o755)
     return folder
+
+
+def _elsewhere() -> Path:
+    ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    ELSEWHERE.chmod(0o755)
+    return ELSEWHERE
 
 
 def _may(account: pwd.struct_passwd, *command: str) -> bool:

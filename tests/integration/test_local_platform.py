@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -34,6 +35,13 @@ UP = """
 from analytics_pipelines.local import platform
 from analytics_pipelines.settings import load_settings
 platform.up(load_settings())
+"""
+SERVER_ACCOUNT = """
+import sys
+from pathlib import Path
+from analytics_pipelines.local import accounts
+accounts.USER = sys.argv[1]
+print(accounts.server_account(Path("/nonexistent")).pw_uid)
 """
 
 
@@ -383,3 +391,18 @@ def test_root_keeps_data_where_the_server_can_reach_them_and_opens_no_folder(
     platform.down(load_settings())
     moved.rename(closed_home)
     monkeypatch.setenv("PIPELINES_HOME", str(closed_home))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes the user that Postgres runs as")
+def test_commands_that_find_no_user_for_the_server_make_one_and_agree_on_its_number() -> None:
+    """On a machine that has never run Postgres, concurrent commands of root all get the user as it is in the end."""
+    name = f"pipelines-test-{os.getpid()}"
+    command = [sys.executable, "-c", SERVER_ACCOUNT, name]
+    try:
+        for _ in range(3):
+            concurrent = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+            numbers = {int(each.communicate()[0]) for each in concurrent}
+            assert numbers == {pwd.getpwnam(name).pw_uid}
+            subprocess.run(["userdel", name], check=True)
+    finally:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
