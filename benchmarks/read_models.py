@@ -74,7 +74,7 @@ def figures() -> Iterator[Figure]:
                 newest = _simulate(settings, pool)
                 yield from _replays(pool, newest)
                 _build(pool, READ_MODELS.values(), newest - STEP)
-                yield _one_pass(pool, newest)
+                yield _one_pass(settings, pool, newest)
                 history = newest - STEP
                 many = _increments(pool, history)
                 with _log_of_few(settings, history - FEW_EVENTS) as short:
@@ -165,10 +165,10 @@ def _from_zero(connection: Connection, fold: str) -> None:
         connection.execute(query, _all())  # pyright: ignore[reportArgumentType, reportCallIssue] - our own text
 
 
-def _one_pass(pool: ConnectionPool, newest: int) -> Figure:
+def _one_pass(settings: Settings, pool: ConnectionPool, newest: int) -> Figure:
     """Compare the CPU of one pass for all models with the sum of each model alone, over the newest 100,000 events."""
     models = list(READ_MODELS.values())
-    with pool.connection() as connection:
+    with pool.connection() as connection, psycopg.connect(connections.admin_url(settings), autocommit=True) as admin:
 
         def alone() -> None:
             for model in models:
@@ -180,6 +180,7 @@ def _one_pass(pool: ConnectionPool, newest: int) -> Figure:
         used: dict[str, list[float]] = {"alone": [], "together": []}
         for _ in range(ROUNDS):
             for name, work in (("alone", alone), ("together", together)):
+                admin.execute("vacuum")  # what was undone would cost the next one
                 connection.execute("set max_parallel_workers_per_gather = 0")
                 used[name].append(_cpu(connection, work))
                 connection.rollback()
