@@ -542,3 +542,18 @@ def test_the_planted_truth_is_found(database: ConnectionPool) -> None:
     }  # fmt: skip
     with database.connection() as connection:
         assert {query: connection.execute(query).fetchone() for query in expected} == expected
+
+
+def test_events_without_the_value_that_is_counted_are_not_counted(database: ConnectionPool) -> None:
+    """A value that is missing, one or all of them, is in no tally and in no bin."""
+    counted: dict[str, object] = {
+        "tally(array['b', null, 'a', 'b'])": {"a": 1, "b": 2},
+        "tally(array[null]::text[])": {},
+        "tally(null)": {},
+        "histogram(array[0, null, 2, 2], 2)": [1, 0, 2],
+        "histogram(array[null]::integer[], 2)": [0, 0, 0],
+        "histogram(null, 2)": [0, 0, 0],
+    }
+    with database.connection() as connection:
+        for call, expected in counted.items():
+            assert connection.execute(f"select read_models.{call}").fetchone() == (expected,), call
