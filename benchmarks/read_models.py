@@ -166,7 +166,10 @@ def _from_zero(connection: Connection, fold: str) -> None:
 
 
 def _one_pass(settings: Settings, pool: ConnectionPool, newest: int) -> Figure:
-    """Compare the CPU of one pass for all models with the sum of each model alone, over the newest 100,000 events."""
+    """Compare the CPU of one pass for all models with the sum of each model alone, over the newest 100,000 events.
+
+    What each alone reads, keys and payloads taken out, is told beside it: no pass can save more.
+    """
     models = list(READ_MODELS.values())
     with pool.connection() as connection:
         projector.advance(connection, models, newest - STEP)  # publishes them, which is none of a pass
@@ -176,21 +179,26 @@ def _one_pass(settings: Settings, pool: ConnectionPool, newest: int) -> Figure:
             for model in models:
                 projector.advance(connection, [model], newest)
 
+        def read() -> None:
+            for model in models:
+                counts = ", ".join(f"count({name})" for name in (*model.key, "occurred_at", "data"))
+                query = f"select {counts} from ({sql.events(model, sql.NEW)}) as events"
+                connection.execute(query, {"after": newest - STEP, "up_to": newest})  # pyright: ignore[reportArgumentType, reportCallIssue] - our own text
+
         def together() -> None:
             projector.advance(connection, models, newest)
 
-        used: dict[str, list[float]] = {"alone": [], "together": []}
+        used: dict[Callable[[], None], list[float]] = {alone: [], read: [], together: []}
         for _ in range(ROUNDS):
-            for name, work in (("alone", alone), ("together", together)):
+            for work, times in used.items():
                 admin.execute("vacuum")  # rows that were undone would cost the next one
                 connection.execute("set max_parallel_workers_per_gather = 0")
-                used[name].append(_cpu(connection, work))
+                times.append(_cpu(connection, work))
                 connection.rollback()
-    ours, baseline = (statistics.median(used[name]) for name in ("together", "alone"))
+    baseline, reading, ours = (statistics.median(times) for times in used.values())
     what = f"all {len(models)} read models in one pass, CPU"
-    return Figure(
-        what, f"{ours:.2f} s", f"each alone {baseline:.2f} s", ours / baseline, "<= 0.7x", ours <= 0.7 * baseline
-    )
+    other = f"each alone {baseline:.2f} s, {reading:.2f} of it to read"
+    return Figure(what, f"{ours:.2f} s", other, ours / baseline, "<= 0.7x", ours <= 0.7 * baseline)
 
 
 def _increments(pool: ConnectionPool, history: int) -> dict[str, tuple[float, float]]:
