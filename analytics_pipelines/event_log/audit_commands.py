@@ -42,6 +42,8 @@ def list_quarantine(tenant: str | None, kind: str | None, limit: int, *, as_json
     if as_json:
         click.echo(json.dumps(found, default=datetime.isoformat))
         return
+    if not found["counts"]:
+        click.echo(f"no refused event{f' of kind {kind}' if kind else ''}{f' of {tenant}' if tenant else ''}")
     for group in found["counts"]:
         click.echo(f"{group['events']:>9,}  {group['kind']:<12}  {group['reason']}  ({group['waiting']:,} waiting)")
     for one in found["entries"]:

@@ -126,8 +126,8 @@ def _mappings(path: Path, mapping: Path | None) -> list[Mapping]:
         return load_mappings(mapping)
     if kind in NEEDS_MAPPING:
         raise PipelinesError(
-            f"{path}: rows become events by a mapping; `pipelines ingest {path.name} --dry-run` proposes one, give it "
-            "with --mapping"
+            f"{path}: rows become events by a mapping; `pipelines ingest {path.name} --tenant T --dry-run` proposes "
+            f"one, give it with --mapping, or in the landing folder as {path.name}.mapping.yaml"
         )
     return []
 

@@ -200,7 +200,7 @@ def load_mappings(path: Path) -> list[Mapping]:
         reason = " ".join(str(error).split())
         raise PipelinesError(f"{path}: cannot be read as YAML: {reason}; correct the mapping file") from None
     if not documents:
-        raise PipelinesError(f"{path}: holds no mapping; `pipelines ingest FILE --dry-run` proposes one")
+        raise PipelinesError(f"{path}: holds no mapping; `pipelines ingest FILE --tenant T --dry-run` proposes one")
     try:
         return [Mapping.model_validate(document) for document in documents]
     except ValidationError as error:

@@ -91,7 +91,10 @@ def _print_table(found: PlatformStatus) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("server", "state", "address", "pid", "since (UTC)", "log", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("server", "state", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("address", no_wrap=True, min_width=len("127.0.0.1:65535"))  # narrow terminals: not the port
+    for name in ("pid", "since (UTC)", "log"):
+        table.add_column(name)
     for name, server in found.servers.items():
         colour = "green" if server.state == "running" else "red" if server.required else "dim"
         table.add_row(

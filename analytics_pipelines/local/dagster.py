@@ -90,6 +90,13 @@ def prepare(home: Path) -> None:
         link.symlink_to(target)
 
 
+def ui_port(settings: Settings) -> int:
+    """Return the port that the webserver was started on, or, if it does not run, would be."""
+    running = webserver(settings.home).find()
+    command = running.cmdline() if running else []
+    return int(command[command.index("-p") + 1]) if "-p" in command else settings.ui_port
+
+
 def start(settings: Settings) -> None:
     """Start the webserver and the daemon, or attach to the running ones; the UI answers when this returns.
 
@@ -103,8 +110,7 @@ def start(settings: Settings) -> None:
     # They run in the state folder: in the project's, Dagster would put its .env above this environment.
     workspace = ["-w", PROJECT_FOLDER / "workspace.yaml"]
     listen = ["-h", ports.HOST, "-p", str(settings.ui_port)]
-    running = ui.find()
-    if running and str(settings.ui_port) not in running.cmdline():
+    if ui_port(settings) != settings.ui_port:
         ui.stop()
     if ui.find() is None:
         ports.require_free(settings.ui_port, "stop it or set PIPELINES_UI_PORT")

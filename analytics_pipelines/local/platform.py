@@ -179,7 +179,7 @@ def status(settings: Settings) -> PlatformStatus:
     home = settings.home
     known = _read_connections(home)
     embedded = _embedded(settings, known)
-    ui = f"{ports.HOST}:{settings.ui_port}"
+    ui = f"{ports.HOST}:{dagster.ui_port(settings)}"
     servers = {
         "postgres": _look(postgres.server(home), known.get("database_url"))
         if embedded["postgres"]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
+import pytest
+
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.read_models import columns
 from analytics_pipelines.read_models.columns import Column, Derived, Fold, Folded, Outermost
+from analytics_pipelines.read_models.declaration import ReadModel
 from analytics_pipelines.read_models.documentation import PAGE, page
-from analytics_pipelines.read_models.models import READ_MODELS
+from analytics_pipelines.read_models.models import READ_MODELS, model_of
 
 ABSTRACT = {Column, Folded, Outermost, columns._OfValue, columns._Tallied}  # noqa: SLF001 - not words of a declaration
 
@@ -39,6 +44,26 @@ def test_each_word_of_the_vocabulary_earns_its_place() -> None:
     expected |= {"first", "last", "where", "nullif(", "histogram_percentile"}
     assert {word for word in expected if len(users[word]) < 2} == set()
     assert len(users["Fold"]) <= 2
+
+
+@pytest.mark.parametrize(
+    ("module", "declared", "message"),
+    [
+        ("lead_analytics_2", READ_MODELS["lead_analytics"], "lead_analytics_2.py: the model's name is lead_analytics"),
+        ("empty", None, "empty.py: it has no MODEL"),
+        (
+            "orders",
+            ReadModel("orders", "", {"order_id": ""}, (columns.count("orders", "", "order_placd"),)),
+            "orders.py: the catalog has no event type order_placd",
+        ),
+    ],
+)
+def test_a_file_that_declares_something_else_is_refused_by_its_name(
+    module: str, declared: object, message: str
+) -> None:
+    """A copied file whose name was not changed replaces no other model, and a misspelt event type folds nothing."""
+    with pytest.raises(PipelinesError, match=re.escape(message)):
+        model_of(module, declared)
 
 
 def test_every_model_is_named_after_its_file_and_folds_types_of_the_catalog() -> None:

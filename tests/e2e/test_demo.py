@@ -273,6 +273,13 @@ def test_after_kill_9_of_everything_it_recovers(demo: Demo, demo_pool: Connectio
     assert demo.build()["made"] == []
 
 
+def test_status_tells_the_port_that_the_ui_has(demo: Demo) -> None:
+    """Whoever asks need not know on which port it was started; the servers are healthy without that."""
+    environment = {name: value for name, value in demo.environment.items() if name != "PIPELINES_UI_PORT"}
+    asked = type(demo)(demo.home, demo.url, {}, environment).run("status", "--json")
+    assert json.loads(asked)["servers"]["webserver"]["address"] == demo.url.removeprefix("http://")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [

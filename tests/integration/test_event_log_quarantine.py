@@ -166,8 +166,9 @@ def test_the_commands_list_show_and_redrive(
     from analytics_pipelines import settings
 
     monkeypatch.setattr(settings, "load_settings", lambda: database_settings)
-    store.append_batch("shop", [event(1), event(2), Malformed(b"\xff\xfe", "column 12: no JSON", "file:7")])
     runner = CliRunner()
+    assert "no refused event of shop\n" in _run(runner, audit_commands.quarantine, "list", "--tenant", "shop")
+    store.append_batch("shop", [event(1), event(2), Malformed(b"\xff\xfe", "column 12: no JSON", "file:7")])
 
     listed = json.loads(_run(runner, audit_commands.quarantine, "list", "--json"))
     assert [entry["kind"] for entry in listed["entries"]] == ["malformed", "unknown_type", "unknown_type"]

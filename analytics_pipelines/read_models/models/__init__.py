@@ -8,11 +8,41 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from analytics_pipelines.read_models.declaration import ReadModel
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.event_log.catalog import BUILT_IN, configured_catalog
+from analytics_pipelines.read_models.declaration import ReadModel
+
+
+def model_of(module: str, declared: object) -> ReadModel:
+    """Return the model that a module declares.
+
+    Args:
+        module: the module's name, which is the model's.
+        declared: its `MODEL`.
+
+    Raises:
+        PipelinesError: it has none, or one of another name, which would take that one's table; or an event type is not
+            in the catalog. The line names the file.
+    """
+    if not isinstance(declared, ReadModel):
+        raise PipelinesError(f"read_models/models/{module}.py: it has no MODEL; declare one, or remove the file")
+    if declared.name != module:
+        raise PipelinesError(
+            f"read_models/models/{module}.py: the model's name is {declared.name}; name it {module}, as its file"
+        )
+    unknown = set(declared.events) - {event_type for event_type, _ in BUILT_IN.validators}
+    if unknown:
+        unknown -= {event_type for event_type, _ in configured_catalog().own}
+    if unknown:
+        raise PipelinesError(
+            f"read_models/models/{module}.py: the catalog has no event type {', '.join(sorted(unknown))}; correct the "
+            "name, or add its schema (docs/events.md)"
+        )
+    return declared
+
 
 READ_MODELS: dict[str, ReadModel] = {
-    found.name: import_module(f"{__name__}.{found.name}").MODEL for found in iter_modules(__path__)
+    found.name: model_of(found.name, getattr(import_module(f"{__name__}.{found.name}"), "MODEL", None))
+    for found in iter_modules(__path__)
 }
