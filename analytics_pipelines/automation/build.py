@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from dagster import AssetKey, DagsterInstance, Definitions, JobDefinition
     from psycopg import Connection
@@ -44,6 +44,7 @@ class BuildReport:
         position: the settled position at the end.
         run_id: the Dagster run, if there was one.
         failures: what went wrong: a line for each failed asset and each failed check that blocks.
+        retired: the assets that are there to be read, and in the lineage no more.
     """
 
     made: list[str]
@@ -51,6 +52,7 @@ class BuildReport:
     position: int = 0
     run_id: str | None = None
     failures: list[str] = field(default_factory=list)
+    retired: list[str] = field(default_factory=list)
 
 
 def build(
@@ -71,22 +73,26 @@ def build(
     from dagster import DagsterInstance
 
     from analytics_pipelines import progress
+    from analytics_pipelines.automation import removal
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.local.dagster import dagster_environment, prepare
+
+    nodes = lineage(defs)
 
     with open_pool(settings) as pool:
         prepare(settings.home)
         os.environ.update(dagster_environment(settings))
         with DagsterInstance.get() as instance:
             _wait_for_others(instance, say)
-            report = BuildReport(_choose(pool, settings, instance, defs, everything=everything))
+            report = BuildReport(_choose(pool, settings, instance, nodes, everything=everything))
             if report.made:
                 watch = _Watch(instance, defs, report.made, show)
                 _run(instance, defs.resolve_job_def("lineage"), watch)
                 report.run_id, report.failures = watch.run_id, watch.failures
         with pool.connection() as connection:
             report.builds = progress.builds(connection)
+            report.retired = removal.retired(connection, nodes)
         report.position = EventStore(pool).settled_position()
     return report
 
@@ -112,7 +118,7 @@ def _wait_for_others(instance: DagsterInstance, say: Callable[[str], None]) -> N
 
 
 def _choose(
-    pool: ConnectionPool, settings: Settings, instance: DagsterInstance, defs: Definitions, *, everything: bool
+    pool: ConnectionPool, settings: Settings, instance: DagsterInstance, nodes: Mapping[str, Node], *, everything: bool
 ) -> list[str]:
     from dagster import DagsterRunStatus, RunsFilter
 
@@ -121,7 +127,6 @@ def _choose(
     from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.ingestion import demo, landing, outbox
 
-    nodes = _nodes(defs)
     last = instance.get_runs(RunsFilter(job_name="lineage"), limit=1)
     # A check that failed holds its asset's descendants back; only a new run of everything can clear that.
     if everything or not last or last[0].status != DagsterRunStatus.SUCCESS:
@@ -167,13 +172,14 @@ def _damaged(pool: ConnectionPool, settings: Settings, connection: Connection) -
     return frozenset(found | progress.broken(connection))
 
 
-def _nodes(defs: Definitions) -> dict[str, Node]:
-    from analytics_pipelines.automation.jobs import lineage
+def lineage(defs: Definitions) -> dict[str, Node]:
+    """Return the assets that a build may make, by asset key."""
+    from analytics_pipelines.automation import jobs
     from analytics_pipelines.automation.plan import Node
 
     graph = defs.resolve_asset_graph()
     nodes: dict[str, Node] = {}
-    for key in lineage.selection.resolve(graph) & graph.materializable_asset_keys:
+    for key in jobs.lineage.selection.resolve(graph) & graph.materializable_asset_keys:
         asset = graph.get(key)
         parents = frozenset(parent.to_user_string() for parent in asset.parent_keys)
         events: Iterable[str] = asset.metadata.get(EVENTS_METADATA, ())

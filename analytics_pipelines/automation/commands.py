@@ -1,4 +1,4 @@
-"""The command that builds the lineage."""
+"""The commands that build the lineage, and remove what is in it no more."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def _as_json(report: BuildReport, seconds: float) -> dict[str, object]:
         "made": report.made,
         "failures": report.failures,
         "seconds": round(seconds, 3),
+        "retired": report.retired,
         "assets": assets,
     }
 
@@ -102,6 +103,26 @@ def _print(report: BuildReport, seconds: float) -> None:
         click.echo(f"{len(report.made)} asset{'s' * (len(report.made) != 1)} made in {seconds:.1f} s")
     else:
         click.echo(f"everything is up to date with position {report.position:,} of the log ({seconds:.1f} s)")
+    for name in report.retired:
+        click.echo(f"{name} is no more in the project and stays as it is; `pipelines drop {name}` removes it", err=True)
 
 
-COMMANDS = [build]
+@click.command(short_help="Remove a read model or mart that was taken out of the project.")
+@click.argument("asset")
+@click.pass_obj
+def drop(context: CommandContext, asset: str) -> None:
+    """Remove ASSET, as read_models/NAME or marts/NAME, whose file was taken out of the project, from the database.
+
+    `pipelines build` names what there is to remove. The log keeps the events: a file that comes back is built again.
+    """
+    from analytics_pipelines.automation import removal
+    from analytics_pipelines.automation.build import lineage
+    from analytics_pipelines.connections import open_pool
+    from analytics_pipelines.settings import load_settings
+
+    with open_pool(load_settings()) as pool:
+        dropped = removal.drop(pool, asset, lineage(context.load_definitions()))
+    click.echo(f"dropped {', '.join(dropped)}")
+
+
+COMMANDS = [build, drop]

@@ -223,8 +223,8 @@ def detach(pool: ConnectionPool, name: str, folder: Path) -> int:
         behind = [row[0] for row in connection.execute(_BEHIND, [partition.end_position - 1]).fetchall()]
     if behind:
         raise PipelinesError(
-            f"partition {name} is still to be read by {', '.join(behind)}; build them, or remove what is no more from "
-            "progress.checkpoints or event_log.subscriptions"
+            f"partition {name} is still to be read by {', '.join(behind)}; build them, and `pipelines drop` "
+            "what is no more in the project; a subscription that is no more leaves event_log.subscriptions by hand"
         )
     found = _verified(pool, partition, path)
     try:

@@ -1,8 +1,8 @@
 """A whole read model as of a moment or a position of the log, as a table function that BI tools select from.
 
-Defines `publish` and `is_published` of `read_models.<name>_as_of(at, up_to_position)`. It is made of the model's own
-declaration, runs with the rights of its owner, who reads the log, and shows the tenants that are granted to the
-session's login (`access.bi_grants`); the platform's own logins see all.
+Defines `publish`, `is_published` and `drop` of `read_models.<name>_as_of(at, up_to_position)`. It is made of the
+model's own declaration, runs with the rights of its owner, who reads the log, and shows the tenants that are granted to
+the session's login (`access.bi_grants`); the platform's own logins see all.
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ def publish(connection: Connection, model: ReadModel) -> None:
         "the position that the model stands at."
     )
     connection.execute(pg.SQL("comment on {} is {}").format(function, pg.Literal(comment)))
+
+
+def drop(connection: Connection, name: str) -> None:
+    """Drop the function of a model, if there is one; what is built upon it keeps it."""
+    function = pg.Identifier("read_models", f"{name}_as_of")
+    connection.execute(pg.SQL("drop function if exists {}({})").format(function, _sql(_ARGUMENTS)))
 
 
 def _body(model: ReadModel) -> str:
