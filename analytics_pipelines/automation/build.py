@@ -13,12 +13,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from analytics_pipelines.automation.unfinished import has_failed, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dagster import AssetKey, DagsterInstance, Definitions, JobDefinition
+    from dagster import AssetKey, DagsterEvent, DagsterInstance, Definitions, JobDefinition
     from psycopg import Connection
     from psycopg_pool import ConnectionPool
 
@@ -85,7 +87,7 @@ def build(
         os.environ.update(dagster_environment(settings))
         with DagsterInstance.get() as instance:
             _wait_for_others(instance, say)
-            report = BuildReport(_choose(pool, settings, instance, nodes, everything=everything))
+            report = BuildReport(_choose(pool, settings, instance, defs, nodes, everything=everything))
             if report.made:
                 watch = _Watch(instance, defs, report.made, show)
                 _run(instance, defs.resolve_job_def("lineage"), watch)
@@ -117,21 +119,27 @@ def _wait_for_others(instance: DagsterInstance, say: Callable[[str], None]) -> N
         time.sleep(1)
 
 
-def _choose(
-    pool: ConnectionPool, settings: Settings, instance: DagsterInstance, nodes: Mapping[str, Node], *, everything: bool
+def _choose(  # noqa: PLR0913 - where to look
+    pool: ConnectionPool,
+    settings: Settings,
+    instance: DagsterInstance,
+    defs: Definitions,
+    nodes: Mapping[str, Node],
+    *,
+    everything: bool,
 ) -> list[str]:
-    from dagster import DagsterRunStatus, RunsFilter
+    from dagster import RunsFilter
 
     from analytics_pipelines import progress
-    from analytics_pipelines.automation.plan import News, in_order, stale
+    from analytics_pipelines.automation.plan import SOURCES, News, in_order, stale
     from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.ingestion import demo, landing, outbox
 
-    last = instance.get_runs(RunsFilter(job_name="lineage"), limit=1)
-    # A check that failed holds its asset's descendants back; only a new run of everything can clear that.
-    if everything or not last or last[0].status != DagsterRunStatus.SUCCESS:
+    if everything or not instance.get_runs(RunsFilter(job_name="lineage"), limit=1):
         return in_order(nodes)
-    sources = {f"sources/{tenant}" for tenant in (demo.missing(pool) if settings.demo else [])}
+    left = unfinished(instance, defs, nodes)
+    sources = {name for name in left if name.startswith(SOURCES)}
+    sources |= {f"sources/{tenant}" for tenant in (demo.missing(pool) if settings.demo else [])}
     if any(True for _ in landing.waiting(settings.landing)):
         sources.add("sources/landing")
     if settings.outbox_url is not None and outbox.has_news(pool, outbox.configured(settings)):
@@ -142,7 +150,7 @@ def _choose(
             frozenset(sources),
             partial(progress.event_types_between, connection, up_to=up_to),
             partial(progress.watermarks_moved_between, connection, up_to=up_to),
-            _damaged(pool, settings, connection),
+            _damaged(pool, settings, connection) | left,
         )
         return stale(nodes, progress.builds(connection), news)
 
@@ -259,18 +267,17 @@ class _Watch:
         if run is not None:
             self._instance.report_run_canceled(run, "interrupted on the command line")
 
-    def _note(self, event: Any) -> None:  # noqa: ANN401 - Dagster's event classes are not public
+    def _note(self, event: DagsterEvent | None) -> None:
         if event is None:
             return
         if event.is_step_materialization:
-            name = event.asset_key.to_user_string()
+            name = event.asset_key.to_user_string() if event.asset_key else ""
             if name in self._stages:
                 self._made[self._stages[name]].add(name)
         elif event.is_step_failure:
             error = event.step_failure_data.error
             lines = (error.cause or error).message.strip().splitlines() if error else []
             self.failures.append(f"{event.step_key}: {lines[0] if lines else 'no reason given'}")
-        elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+        elif has_failed(event):
             check = event.asset_check_evaluation_data
-            if not check.passed and check.severity.value == "ERROR":
-                self.failures.append(f"{check.asset_key.to_user_string()}: the check {check.check_name} failed")
+            self.failures.append(f"{check.asset_key.to_user_string()}: the check {check.check_name} failed")
