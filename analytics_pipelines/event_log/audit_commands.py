@@ -89,11 +89,14 @@ def redrive(tenant: str | None, kind: str | None, ids: tuple[int, ...], *, as_js
     """
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import quarantine as refused
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
     if ids and tenant is None:
         raise click.UsageError("--id needs --tenant: entries are numbered, and belong to a tenant")
     with open_pool(load_settings()) as pool:
+        with pool.connection() as connection:
+            require_known_tenant(connection, tenant)
         result = refused.redrive(pool, tenant_id=tenant, kind=kind, ids=ids)
     counts = {"accepted": result.accepted, "duplicates": result.duplicates, "quarantined": result.quarantined}
     text = json.dumps({"redriven": result.sent, **counts})
@@ -111,11 +114,14 @@ def verify(tenant: str | None, archive: Path | None, *, as_json: bool) -> None:
 
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import audit
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
     settings = load_settings()
     findings: list[audit.Finding] = []
     with open_pool(settings) as pool, Progress(console=Console(stderr=True), disable=as_json, transient=True) as bars:
+        with pool.connection() as connection:
+            require_known_tenant(connection, tenant)
         tasks: dict[str, TaskID] = {}
 
         def progress(check: str, done: int, total: int) -> None:
@@ -212,9 +218,11 @@ def TRACE(correlation_id: str, tenant: str, *, as_json: bool) -> None:  # noqa: 
     """Print what CORRELATION_ID ties together: events and saga steps, each cause before its effects."""
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import trace
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
     with open_pool(load_settings()) as pool, pool.connection() as connection:
+        require_known_tenant(connection, tenant)
         rows = trace.trace(connection, tenant, correlation_id)
     if as_json:
         click.echo(json.dumps(rows, default=datetime.isoformat))
@@ -223,6 +231,9 @@ def TRACE(correlation_id: str, tenant: str, *, as_json: bool) -> None:  # noqa: 
         name = row.get("event_type") or f"{row['saga']}.{row['step']} ({row['kind']}, {row['status']})"
         place = f"{row['stream_id']} at {row['position']}" if row["what"] == "event" else row["saga_id"]
         click.echo(f"{'  ' * row['depth']}{row['what']} {name}  {place}")
+    if not rows:
+        click.echo(f"{tenant} has no event and no saga step of the correlation {correlation_id}", err=True)
+        return
     click.echo(f"Dagster's runs: filter by the tag {trace.RUN_TAG}={correlation_id}", err=True)
 
 

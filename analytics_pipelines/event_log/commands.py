@@ -55,6 +55,7 @@ def tail(  # noqa: PLR0913 - the options
     """Print events in order of position, each as one line of CloudEvents JSON."""
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import Event, EventStore
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
     types = list(event_types) or None
@@ -77,6 +78,8 @@ def tail(  # noqa: PLR0913 - the options
         else:
             found = store.read(after=after, up_to=settled, tenant_id=tenant, event_types=types, stream_id=stream)
         if not follow:
+            with pool.connection() as connection:
+                require_known_tenant(connection, tenant)
             _print(islice(found, limit))
             return
         start = max(settled, after or 0)

@@ -50,6 +50,24 @@ _HASH = "pg_catalog.sha256(pg_catalog.convert_to(stream_id, 'UTF8'))"
 _SHARE = f"pg_catalog.get_byte({_HASH}, 0) * 256 + pg_catalog.get_byte({_HASH}, 1)"
 
 
+def require_known_tenant(connection: Connection, tenant_id: str | None) -> None:
+    """Refuse a tenant of which nothing was ever sent: a misspelt name is no empty answer. None stands for all.
+
+    Raises:
+        PipelinesError: neither the log nor the quarantine has anything of it.
+    """
+    row = connection.execute(
+        """
+        select %(tenant)s::text is null
+            or exists (select from event_log.streams where tenant_id = %(tenant)s)
+            or exists (select from event_log.quarantine where tenant_id = %(tenant)s)
+        """,
+        {"tenant": tenant_id},
+    ).fetchone()
+    if row != (True,):
+        raise PipelinesError(f"tenant {str(tenant_id)[:100]!r} has no events; correct the name")
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which events are read; None stands for all.

@@ -15,6 +15,7 @@ from psycopg import sql as pg
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.cloud_events import exact_json
+from analytics_pipelines.event_log.reading import require_known_tenant
 from analytics_pipelines.read_models import sql
 
 if TYPE_CHECKING:
@@ -184,17 +185,6 @@ def changes(  # noqa: PLR0913 - a question in full
         return Changes(position or 0, 0, 0, [])
     found = [_change(model, _row(before), cast("Row", _row(after))) for _, _, before, after in rows]
     return Changes(position, rows[0][0], rows[0][1] - rows[0][0], found)
-
-
-def require_known_tenant(connection: Connection, tenant_id: str) -> None:
-    """Refuse a tenant that has no events: a misspelt name is no empty answer.
-
-    Raises:
-        PipelinesError: it has none.
-    """
-    found = connection.execute("select from event_log.streams where tenant_id = %s limit 1", [tenant_id]).fetchone()
-    if found is None:
-        raise PipelinesError(f"tenant {tenant_id[:100]!r} has no events in the log; correct the name")
 
 
 def _of_key(model: ReadModel, query: str) -> str:

@@ -23,14 +23,18 @@ def sagas() -> None:
 def list_sagas(tenant: str | None, *, as_json: bool) -> None:
     """List sagas, the newest request first."""
     from analytics_pipelines.connections import open_pool
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.sagas.executions import listing
     from analytics_pipelines.settings import load_settings
 
     with open_pool(load_settings()) as pool, pool.connection() as connection:
+        require_known_tenant(connection, tenant)
         rows = listing(connection, tenant)
     if as_json:
         click.echo(json.dumps(rows, default=datetime.isoformat))
         return
+    if not rows:
+        click.echo(f"no saga was requested{f' of {tenant}' if tenant else ''}")
     for row in rows:
         why = f"  {row['reason']}" if row["reason"] else ""
         click.echo(f"{row['saga_id']}  {row['tenant_id']}  {row['saga']}  {row['status']}{why}")
