@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from analytics_pipelines.automation.unfinished import has_failed, unfinished
+from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -276,8 +277,15 @@ class _Watch:
                 self._made[self._stages[name]].add(name)
         elif event.is_step_failure:
             error = event.step_failure_data.error
-            lines = (error.cause or error).message.strip().splitlines() if error else []
+            error = (error.cause or error) if error else None
+            lines = error.message.strip().splitlines() if error else []
+            if error and error.cls_name == PipelinesError.__name__:  # a line for people, without its class
+                lines = [lines[0].partition(": ")[2]]
             self.failures.append(f"{event.step_key}: {lines[0] if lines else 'no reason given'}")
         elif has_failed(event):
             check = event.asset_check_evaluation_data
-            self.failures.append(f"{check.asset_key.to_user_string()}: the check {check.check_name} failed")
+            reason = check.metadata.get("reason")
+            self.failures.append(
+                f"{check.asset_key.to_user_string()}: the check {check.check_name} failed"
+                + (f": {reason.value}" if reason else "")
+            )

@@ -84,20 +84,22 @@ def _print(report: BuildReport, seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    if report.made:
+    made = [(name, done) for name, done in report.builds.items() if name in report.made]
+    if made:
         table = Table("asset", box=None)
         for name in ("rows", "seconds", "built to position"):
             table.add_column(name, justify="right")
-        for name, done in sorted(report.builds.items(), key=lambda item: item[1].built_at):
-            if name in report.made:
-                rows = "view" if done.rows is None else f"{done.rows:,}"
-                table.add_row(name, rows, f"{done.seconds:.2f}", f"{done.position:,}")
+        for name, done in sorted(made, key=lambda item: item[1].built_at):
+            rows = "view" if done.rows is None else f"{done.rows:,}"
+            table.add_row(name, rows, f"{done.seconds:.2f}", f"{done.position:,}")
         Console().print(table)
     for failure in report.failures:
         click.echo(f"failed: {failure}", err=True)
     if report.failures:
         click.echo(
-            f"the rest was built; see the run {report.run_id} in the UI, then run `pipelines build` again", err=True
+            f"what does not derive from it was built; the run {report.run_id} in the UI tells more; the next "
+            "`pipelines build` goes on from here",
+            err=True,
         )
     elif report.made:
         click.echo(f"{len(report.made)} asset{'s' * (len(report.made) != 1)} made in {seconds:.1f} s")

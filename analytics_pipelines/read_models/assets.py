@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, AssetKey, AssetSpec, FreshnessPolicy, MaterializeResult, multi_asset
+from dagster import (
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetSpec,
+    FreshnessPolicy,
+    MaterializeResult,
+    multi_asset,
+)
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.read_models import sql
@@ -32,6 +42,7 @@ def _spec(model: ReadModel) -> AssetSpec:
     return AssetSpec(
         key=asset_key(model),
         deps=[AssetKey(["event_log", "events"])],
+        skippable=True,  # what cannot be folded is not made, and its descendants wait
         group_name="read_models",
         kinds={"postgres"},
         owners=["team:analytics"],
@@ -42,26 +53,73 @@ def _spec(model: ReadModel) -> AssetSpec:
     )
 
 
-@multi_asset(specs=[_spec(model) for model in READ_MODELS.values()], can_subset=True)
-def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[MaterializeResult[Any]]:
+CAN_BE_FOLDED = "can_be_folded"
+_WORDS = (
+    "Postgres understands the declaration, and every event up to the run's position could be folded by it. Where not, "
+    "the model stays as it was, what derives from it waits, and all else goes on."
+)
+
+
+@multi_asset(
+    specs=[_spec(model) for model in READ_MODELS.values()],
+    check_specs=[
+        # Not as a blocking one: for that Dagster fails the step, and all other models with it.
+        AssetCheckSpec(CAN_BE_FOLDED, asset=asset_key(model), description=_WORDS)
+        for model in READ_MODELS.values()
+    ],
+    can_subset=True,
+)
+def read_models(
+    context: AssetExecutionContext, platform: Platform
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Bring the selected read models up to the run's position; those whose declaration changed are rebuilt beside."""
+    models = [model for model in READ_MODELS.values() if asset_key(model) in context.selected_asset_keys]
+    failed: dict[str, str] = {}
+    if models:
+        yield from _advance(context, platform, models, failed)
+    for model in READ_MODELS.values():
+        if AssetCheckKey(asset_key(model), CAN_BE_FOLDED) in context.selected_asset_check_keys:
+            reason = failed.pop(model.name, "") if model in models else _misunderstood(platform, model)
+            facts = {"reason": reason} if reason else {}
+            yield AssetCheckResult(
+                passed=not reason, asset_key=asset_key(model), check_name=CAN_BE_FOLDED, metadata=facts
+            )
+    if failed:  # nobody asked for the check that would have told
+        raise PipelinesError("; ".join(failed.values()))
+
+
+def _misunderstood(platform: Platform, model: ReadModel) -> str:
+    """Say what is wrong with a declaration where it is not folded, but only asked about."""
+    from analytics_pipelines.read_models import projector
+
+    try:
+        with platform.pool.connection() as connection:
+            projector.require_sound(connection, model)
+    except PipelinesError as error:
+        return str(error)
+    return ""
+
+
+def _advance(
+    context: AssetExecutionContext, platform: Platform, models: list[ReadModel], failed: dict[str, str]
+) -> list[MaterializeResult[Any]]:
+    """Advance or rebuild the models; return what became of each but the failed ones, of which it is said why."""
     from analytics_pipelines import progress
     from analytics_pipelines.read_models import projector
     from analytics_pipelines.read_models.rebuild import changed, rebuild_all
 
-    models = [model for model in READ_MODELS.values() if asset_key(model) in context.selected_asset_keys]
     rebuilt: dict[str, Rebuilt] = {}
-    failed: dict[str, str] = {}
     if other := changed(platform.pool, models):
         with platform.pool.connection() as connection:  # nobody waits for a rebuild, however long it takes
-            projector.advance(connection, models, platform.pin(context))
-        rebuilt, failed = rebuild_all(platform.pool, other, platform.pin(context))
+            projector.advance(connection, models, platform.pin(context), failed={})  # the advance below tells
+        rebuilt, not_rebuilt = rebuild_all(platform.pool, other, platform.pin(context))
+        failed |= not_rebuilt
     results: list[MaterializeResult[Any]] = []
     with platform.build_together(context, context.selected_asset_keys) as builds:
         one = next(iter(builds.values()))
-        advanced = projector.advance(one.connection, models, one.up_to_position)
+        advanced = projector.advance(one.connection, models, one.up_to_position, failed)
         for model in models:
-            if model.name in failed:  # it was advanced, and is still out of date
+            if model.name in failed:  # or it was advanced, and is still out of date
                 continue
             done = advanced[model.name]
             events, seconds = progress.lag(one.connection, done.up_to)
@@ -77,9 +135,7 @@ def read_models(context: AssetExecutionContext, platform: Platform) -> Iterator[
                 lag_seconds=round(seconds, 3),
             )
             results.append(result)
-    yield from results
-    if failed:
-        raise PipelinesError("; ".join(failed.values()))
+    return results
 
 
 ASSETS = [read_models]

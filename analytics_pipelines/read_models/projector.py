@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
@@ -20,6 +20,7 @@ from psycopg import sql as pg
 from analytics_pipelines import progress
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.read_models import sql, table_function, versions
+from analytics_pipelines.read_models.columns import count
 from analytics_pipelines.read_models.versions import Version
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from analytics_pipelines.read_models.columns import Column
     from analytics_pipelines.read_models.declaration import ReadModel
 
 SHOWN = 5
@@ -54,45 +56,73 @@ class Advanced:
     version: str
 
 
-def advance(connection: Connection, models: Iterable[ReadModel], up_to: int) -> dict[str, Advanced]:
+def advance(
+    connection: Connection, models: Iterable[ReadModel], up_to: int, failed: dict[str, str] | None = None
+) -> dict[str, Advanced]:
     """Fold the events up to a position into the models, in one pass over the log, and return what became of each.
 
     Rows and checkpoints are written in the caller's transaction. A model without a table is folded from zero and
     published. One whose declaration has changed keeps serving the former version, which is advanced, until
     `rebuild.py` has put the new one in its place. A model that has come further stays where it is.
+
+    Args:
+        connection: a session.
+        models: the models.
+        up_to: the position to fold to.
+        failed: is told by model why it cannot be folded; it is left as it was, and out of what is returned, and all
+            others go on. Unless given, the first such model ends it all.
+
+    Raises:
+        PipelinesError: a model cannot be folded, and `failed` is not given.
     """
-    models = sorted(models, key=lambda model: model.name)
-    for model in models:  # in one order, so that two workers never wait for each other in a circle
-        versions.lock(connection, model.name)
-    serving = {model.name: _serving(connection, model) for model in models}
-    positions = {name: progress.read_checkpoint(connection, version.table) for name, version in serving.items()}
+    by_name = {model.name: model for model in sorted(models, key=lambda model: model.name)}
+    for name in by_name:  # in one order, so that two workers never wait for each other in a circle
+        versions.lock(connection, name)
+    serving = {name: _serving(connection, model) for name, model in by_name.items()}
+    new = [name for name, version in serving.items() if not versions.exists(connection, version)]
+    positions = {
+        # What cannot be built shall not leave a checkpoint that others wait for.
+        name: (progress.position_of if name in new else progress.read_checkpoint)(connection, version.table)
+        for name, version in serving.items()
+    }
     advanced = {
         name: Advanced(after, max(after, up_to), 0, 0, serving[name].version) for name, after in positions.items()
     }
-    new = [name for name, version in serving.items() if not versions.exists(connection, version)]
+    wrong: dict[str, str] = {}
     for name in new:
-        started, position = time.perf_counter(), advanced[name].up_to
-        touched = build(connection, serving[name], position)
-        progress.note_change(connection, f"read_models/{name}")
-        seconds = time.perf_counter() - started
-        advanced[name] = Advanced(0, position, touched, seconds, serving[name].version)
+        with _named_failure(connection, name, wrong):
+            advanced[name] = _build_new(connection, by_name[name], serving[name], advanced[name].up_to)
     behind = [name for name, position in positions.items() if position < up_to and name not in new]
     behind.sort(key=lambda name: positions[name])
     for after, group in groupby(behind, key=lambda name: positions[name]):
-        together = list(group)
-        started = time.perf_counter()
-        counts = _fold(connection, [serving[name] for name in together], after, up_to)
-        seconds = (time.perf_counter() - started) / len(together)
-        for name, touched in zip(together, counts, strict=True):
-            advanced[name] = Advanced(after, up_to, touched, seconds, serving[name].version)
-    for model in models:
-        if serving[model.name].version == sql.version(model):
-            if not _is_published(connection, model):
-                publish(connection, model)
-            versions.serve(connection, serving[model.name])
-        if model.name in new:  # what was folded from zero a moment ago is a replay
-            versions.note_checked(connection, serving[model.name], advanced[model.name].up_to)
-    return advanced
+        advanced |= _fold_each(connection, [serving[name] for name in group], after, up_to, wrong)
+    if wrong and failed is None:
+        raise PipelinesError("; ".join(wrong.values()))
+    if failed is not None:
+        failed |= wrong
+    folded = {name: advanced[name] for name in by_name if name not in wrong}
+    for name, one in folded.items():
+        _serve(connection, by_name[name], serving[name])
+        if name in new:  # what was folded from zero a moment ago is a replay
+            versions.note_checked(connection, serving[name], one.up_to)
+    return folded
+
+
+def require_sound(connection: Connection, model: ReadModel) -> None:
+    """Refuse a declaration whose SQL Postgres does not understand, before anything is folded by it.
+
+    Raises:
+        PipelinesError: it does not; the line names the file, the column, and what Postgres says.
+    """
+    if _misunderstood(connection, model, model.columns) is None:
+        return
+    alone = count("events_of_the_key", "Whatever gives a row", *model.events)
+    others = [column for column in model.columns if column not in model.folded]
+    columns = [alone, *model.folded, *others]  # the others are made of the folded ones
+    for number, column in enumerate(columns, start=1):
+        if why := _misunderstood(connection, model, columns[:number]):
+            place = "its key" if column is alone else f"the column {column.name}"
+            raise PipelinesError(f"{_file(model.name)}: {place} is not understood: {why}; correct it")
 
 
 def behind(connection: Connection, models: Iterable[ReadModel], up_to: int, *, after: int = 0) -> list[str]:
@@ -334,6 +364,79 @@ def _serving(connection: Connection, model: ReadModel) -> Version:
     if entry is None or entry.version.version == declared.version or not versions.exists(connection, entry.version):
         return declared
     return entry.version
+
+
+UNFOLDABLE = (errors.DataError, errors.ProgrammingError, errors.IntegrityError, errors.InternalError)
+"""What a declaration brings about that does not suit the events; not what another session or the server does."""
+
+
+@contextmanager
+def _named_failure(connection: Connection, name: str, failed: dict[str, str]) -> Generator[None]:
+    """Take back what is done of a model if it cannot be folded, and write down why."""
+    try:
+        with connection.transaction():
+            yield
+    except PipelinesError as error:
+        failed[name] = str(error)
+    except UNFOLDABLE as error:
+        failed[name] = f"{_file(name)}: an event cannot be folded: {error.diag.message_primary or error}"
+
+
+def _file(name: str) -> str:
+    return f"read_models/models/{name}.py"
+
+
+def _misunderstood(connection: Connection, model: ReadModel, columns: Sequence[Column]) -> str | None:
+    """Return what Postgres says against the model's SQL with these columns; None if it understands it."""
+    model = replace(model, columns=tuple(columns), by_day=False)
+    try:
+        with connection.transaction():
+            query = sql.view(model, f"({sql.fold(model)}) as state")
+            connection.execute(_sql(f"explain {query}"), {"after": 0, "up_to": 0})
+    except (errors.ProgrammingError, errors.DataError) as error:
+        return error.diag.message_primary or str(error)
+    return None
+
+
+def _build_new(connection: Connection, model: ReadModel, version: Version, up_to: int) -> Advanced:
+    started = time.perf_counter()
+    require_sound(connection, model)
+    touched = build(connection, version, up_to)
+    progress.note_change(connection, f"read_models/{model.name}")
+    return Advanced(0, up_to, touched, time.perf_counter() - started, version.version)
+
+
+def _fold_each(
+    connection: Connection, behind: Sequence[Version], after: int, up_to: int, failed: dict[str, str]
+) -> dict[str, Advanced]:
+    """Fold the events of a range into several models in one pass; if that fails, into each for itself."""
+    try:
+        with connection.transaction():
+            return _fold_together(connection, behind, after, up_to)
+    except UNFOLDABLE:  # of which model, the pass does not tell
+        advanced: dict[str, Advanced] = {}
+        for version in behind:
+            with _named_failure(connection, version.name, failed):
+                advanced |= _fold_together(connection, [version], after, up_to)
+        return advanced
+
+
+def _fold_together(connection: Connection, behind: Sequence[Version], after: int, up_to: int) -> dict[str, Advanced]:
+    started = time.perf_counter()
+    counts = _fold(connection, behind, after, up_to)
+    seconds = (time.perf_counter() - started) / len(behind)
+    return {
+        version.name: Advanced(after, up_to, touched, seconds, version.version)
+        for version, touched in zip(behind, counts, strict=True)
+    }
+
+
+def _serve(connection: Connection, model: ReadModel, version: Version) -> None:
+    """Have the view and the account say that the version is served, where it is the declared one."""
+    if version.version == sql.version(model):
+        if not _is_published(connection, model):
+            publish(connection, model)
+        versions.serve(connection, version)
 
 
 def _fold(connection: Connection, behind: Sequence[Version], after: int, up_to: int) -> Sequence[int]:

@@ -78,8 +78,8 @@ def rebuild(  # noqa: PLR0913 - what to rebuild, and how, by keyword
         from_what_is_left: go on although partitions are detached, whose events are then missing from every row.
 
     Raises:
-        PipelinesError: partitions are detached, or nobody has the key; or what was built differs from a replay, or
-            readers did not let go of the view.
+        PipelinesError: partitions are detached, or nobody has the key; or the declaration cannot be folded; or what was
+            built differs from a replay, or readers did not let go of the view.
     """
     started = time.perf_counter()
     with _alone(pool, model.name) as connection:
@@ -104,6 +104,7 @@ def rebuild(  # noqa: PLR0913 - what to rebuild, and how, by keyword
                     progress.note_change(connection, f"read_models/{model.name}")
             seconds = time.perf_counter() - started
             return Rebuilt(model.name, entry.version.version, None, repaired, examples, seconds)
+        projector.require_sound(connection, model)
         _prepare(connection, version, up_to)
         _switch(connection, version, model)
         return Rebuilt(model.name, version.version, entry.version.version, 0, [], time.perf_counter() - started)

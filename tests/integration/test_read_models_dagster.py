@@ -11,11 +11,13 @@ import pytest
 from click.testing import CliRunner
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetKey,
     AssetSelection,
     DagsterInstance,
     RunRequest,
     SkipReason,
+    asset,
     build_sensor_context,
     materialize,
 )
@@ -23,12 +25,13 @@ from dagster import (
 from analytics_pipelines import progress
 from analytics_pipelines.automation.sensors import log_has_grown
 from analytics_pipelines.cli import pipelines
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.ingestion.simulator import simulate
 from analytics_pipelines.read_models import checking, projector, rebuild, sql
 from analytics_pipelines.read_models.assets import ASSETS
 from analytics_pipelines.read_models.checks import CHECKS, CHECKS_EVERYTHING
-from analytics_pipelines.read_models.columns import count
+from analytics_pipelines.read_models.columns import count, total
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 
@@ -161,6 +164,42 @@ def test_a_changed_declaration_is_rebuilt_when_it_is_materialized(
     [told] = asset_runs.metadata(held).values()
     assert (told["version"].value, told["is_held"].value) == (sql.version(LEADS), True)
     assert told["lag_events"].value == 0
+
+
+def test_a_model_that_cannot_be_folded_fails_its_check_and_keeps_no_other_from_being_made(
+    database: ConnectionPool, asset_runs: AssetRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its check names the file; what derives from it is not made, and all else is, to the run's position."""
+
+    @asset(deps=[AssetKey(["read_models", "lead_analytics"])])
+    def upon_leads() -> None: ...
+
+    @asset(deps=[AssetKey(["read_models", "order_state"])])
+    def upon_orders() -> None: ...
+
+    EventStore(database).append_batch("saas", simulate(EVENTS, 1))
+    brittle = total("odd", "Odd", "lead_created", value="event_id::numeric / 0")
+    monkeypatch.setitem(READ_MODELS, "lead_analytics", replace(LEADS, columns=(*LEADS.columns, brittle)))
+    result = asset_runs.run([*ASSETS, *CHECKS, upon_leads, upon_orders])
+    assert result.success
+    others = {f"read_models/{model.name}" for model in MODELS} - {"read_models/lead_analytics"}
+    assert set(asset_runs.metadata(result)) == others | {"upon_orders"}
+    [failed] = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert (failed.asset_key.path[-1], failed.check_name) == ("lead_analytics", "can_be_folded")
+    assert str(failed.metadata["reason"].value).startswith("read_models/models/lead_analytics.py: an event cannot be")
+    with database.connection() as connection:
+        builds = progress.builds(connection)
+    assert {name: build.position for name, build in builds.items()} == dict.fromkeys(
+        others, EventStore(database).settled_position()
+    )
+    with pytest.raises(PipelinesError, match=r"^read_models/models/lead_analytics\.py: an event cannot be folded"):
+        asset_runs.run(ASSETS, AssetSelection.assets(AssetKey(["read_models", "lead_analytics"])).without_checks())
+    misspelt = count("odd", "Odd", "lead_created", where="nosuch")
+    for columns, passes in ((LEADS.columns, True), ((*LEADS.columns, misspelt), False)):  # asked about, not folded
+        monkeypatch.setitem(READ_MODELS, "lead_analytics", replace(LEADS, columns=columns))
+        key = AssetCheckKey(AssetKey(["read_models", "lead_analytics"]), "can_be_folded")
+        [told] = asset_runs.run(ASSETS, AssetSelection.checks(key)).get_asset_check_evaluations()
+        assert told.passed is passes
 
 
 def test_a_held_version_is_warned_of(database: ConnectionPool, asset_runs: AssetRuns) -> None:
