@@ -88,11 +88,12 @@ def build(
         os.environ.update(dagster_environment(settings))
         with DagsterInstance.get() as instance:
             _wait_for_others(instance, say)
-            report = BuildReport(_choose(pool, settings, instance, defs, nodes, everything=everything))
-            if report.made:
-                watch = _Watch(instance, defs, report.made, show)
+            report = BuildReport([])
+            if chosen := _choose(pool, settings, instance, defs, nodes, everything=everything):
+                watch = _Watch(instance, defs, chosen, show)
                 _run(instance, defs.resolve_job_def("lineage"), watch)
                 report.run_id, report.failures = watch.run_id, watch.failures
+                report.made = [name for name in chosen if watch.has_made(name)]
         with pool.connection() as connection:
             report.builds = progress.builds(connection)
             report.retired = removal.retired(connection, nodes)
@@ -219,6 +220,7 @@ def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:
         while thread.is_alive():
             thread.join(POLL_SECONDS)
             watch.look(tags)
+        watch.look(tags)  # it may have ended while it was looked at
     except KeyboardInterrupt:
         watch.cancel()
         raise
@@ -243,6 +245,10 @@ class _Watch:
         self._made: dict[str, set[str]] = {stage: set() for stage in self._totals}
         self._show = show
         self._cursor: str | None = None
+
+    def has_made(self, name: str) -> bool:
+        """Tell whether the run has made the asset."""
+        return name in self._made[self._stages[name]]
 
     def look(self, tags: dict[str, str]) -> None:
         """Read what the run with these tags has said since the last look."""
