@@ -90,8 +90,9 @@ def as_of(  # noqa: PLR0913 - a question in full
     """Return one row as it was.
 
     Where all events of the key lie in one stream, only that is read. Otherwise, where the model keeps partial results
-    by day, these are put together, and only those that the moment cuts are read from the log; elsewhere the key's first
-    and last stream are read, and the tenant's log if these do not hold all of its events.
+    by day, these are put together, and only those that the moment cuts are read from the log; elsewhere the key's
+    streams are read, where the model keeps their names, or the first and the last, and the tenant's log if these do not
+    hold all of its events.
 
     Args:
         connection: a session. Its transaction reads one snapshot if it is repeatable read.
@@ -115,7 +116,7 @@ def as_of(  # noqa: PLR0913 - a question in full
     if is_scattered and model.by_day:
         (text,) = _one(connection, model, f"select {_shown(model, _of_days(model, by))}", arguments)
     elif is_scattered:
-        is_whole, text = _one(connection, model, _of_two_streams(model, by), arguments)
+        is_whole, text = _one(connection, model, _of_streams(model, by), arguments)
         if not is_whole:
             (text,) = _one(connection, model, f"select {_shown(model, _of_log(model, by))}", arguments)
     if text is None:
@@ -198,17 +199,17 @@ def _shown(model: ReadModel, state: str) -> str:
     return f"(select row_to_json(shown)::text from ({sql.view(model, f'({state}) as state')}) as shown)"
 
 
-def _of_two_streams(model: ReadModel, by: Axis) -> str:
-    """Return the statement that reads the key's first and last stream, and tells whether all its events are there."""
-    first, last = (
-        sql.in_stream("%(tenant_id)s", f"(select {name} from live)") for name in ("_first_stream", "_last_stream")
-    )
+def _of_streams(model: ReadModel, by: Axis) -> str:
+    """Return the statement that reads the known streams of the key, and tells whether all its events are there."""
     up_to = "position <= %(up_to)s"
+    two = "array[_first_stream, _last_stream]"
+    names = f"coalesce(_streams, {two})" if model.keeps_streams else two
     found = _of_key(model, f"({sql.events(model, up_to, 'found')})")
     return f"""with live as materialized (
     {_of_key(model, sql.table(model))}
 ), found as materialized (
-    select * from {first} union all select * from {last}
+    select stream.* from (select unnest({names}) as name from live) as known
+    cross join lateral {sql.in_stream("%(tenant_id)s", "known.name")}
 )
 select (select count(*) from ({found}) as found) = (select _all_events from live),
     {_shown(model, _of_key(model, f"({sql.fold(model, f'{up_to} and {AXES[by]} <= %(at)s', 'found')})"))}"""

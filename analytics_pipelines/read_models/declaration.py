@@ -36,11 +36,23 @@ _STREAMS = (
     Part("_all_events", "count(*)", "{0} + {1}", "sum({0})::bigint"),
 )
 
+MOST_STREAMS = 64
+"""The streams of a key that are kept by name; of a key of more, none are."""
+_distinct = "array_agg(distinct stream_id)"  # written twice, and computed once
+_ALL_STREAMS = Part(
+    "_streams",
+    f"case when cardinality({_distinct}) <= {MOST_STREAMS} then {_distinct} end",
+    "case when {1} <@ {0} then {0} when {0} is not null then "
+    f"(select case when count(*) <= {MOST_STREAMS} then array_agg(name order by name) end "
+    "from (select distinct unnest({0} || {1})) as both_of_them (name)) end",
+)
+
 LONGEST_NAME = 46
 """Longer names of tables would be cut: `<name>__v<hash>__days` has 63 characters at most."""
 RESERVED = {
-    "tenant_id", "day", "block", "first_stream", "last_stream", "all_events", "first_position", "last_position",
-    "first_occurred_at", "last_occurred_at", "first_recorded_at", "last_recorded_at",
+    "tenant_id", "day", "block", "first_stream", "last_stream", "all_events", "streams",
+    "first_position", "last_position", "first_occurred_at", "last_occurred_at", "first_recorded_at",
+    "last_recorded_at",
 }  # fmt: skip
 """What state has columns of already."""
 
@@ -61,6 +73,8 @@ class ReadModel:
         by_day: also keep partial results by day of event time and block of the log. It makes `as-of` fast where the
             events of a key lie in many streams, and costs about a row for each day that a key had events, and one for
             each late event.
+        keeps_streams: also keep by name which streams the events of a key lie in, up to `MOST_STREAMS`. It makes
+            `as-of` fast where these are more than two and each is short, as the orders of a customer.
     """
 
     name: str
@@ -70,13 +84,14 @@ class ReadModel:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     each: Mapping[str, str] = field(default_factory=dict)
     by_day: bool = False
+    keeps_streams: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a declaration that cannot be kept.
 
         Raises:
             PipelinesError: a column is made of a personal field, or its name is taken; or days are to be kept of what
-                cannot be merged; or the model's name is too long. The line names the column.
+                cannot be merged, or beside streams; or the model's name is too long. The line names the column.
         """
         from analytics_pipelines.event_log.personal import personal_names
 
@@ -94,6 +109,8 @@ class ReadModel:
         taken = {name for name in names if names.count(name) > 1} | (RESERVED & set(names))
         if taken:
             raise PipelinesError(f"read model {self.name}: the name {', '.join(sorted(taken))} is taken; give another")
+        if self.by_day and self.keeps_streams:
+            raise PipelinesError(f"read model {self.name}: by_day and keeps_streams serve the same; leave one out")
         if self.by_day and not self.is_mergeable:
             alone = next(part.name for part in self.parts if part.merge is None)
             raise PipelinesError(f"read model {self.name}: by_day needs parts that merge, and {alone} does not")
@@ -125,7 +142,8 @@ class ReadModel:
         """The state of a row, each part once."""
         own = [part for column in self.folded for part in column.parts]
         shared = [outermost(columns) for columns in self._outermost.values()]
-        return tuple({part.name: part for part in [*own, *shared, *_STREAMS]}.values())
+        streams = [*_STREAMS, _ALL_STREAMS] if self.keeps_streams else _STREAMS
+        return tuple({part.name: part for part in [*own, *shared, *streams]}.values())
 
     @cached_property
     def is_mergeable(self) -> bool:

@@ -22,6 +22,7 @@ from analytics_pipelines.ingestion.simulator import simulate
 from analytics_pipelines.read_models import projector, sql, table_function
 from analytics_pipelines.read_models.as_of import AXES, Axis, as_of, changes
 from analytics_pipelines.read_models.as_of_commands import as_of as as_of_command
+from analytics_pipelines.read_models.declaration import MOST_STREAMS
 from analytics_pipelines.read_models.models import READ_MODELS
 
 if TYPE_CHECKING:
@@ -113,6 +114,49 @@ def test_an_answer_is_what_the_events_up_to_the_moment_make(database: Connection
     assert answered > 100
     # The simulator has no sagas, no stores, no changed orders, no experiments that are told of, and few refunds.
     assert asked_of >= len(MODELS) - 5
+
+
+def test_a_key_of_many_streams_is_read_from_them_alone_up_to_so_many(
+    database: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A customer's orders are streams of their own: up to 64 streams no other event is read, and more are not kept."""
+    store, customers = EventStore(database), {"few": 3, "full": MOST_STREAMS, "over": MOST_STREAMS + 1}
+    numbers = [(customer, number) for customer, orders in customers.items() for number in range(orders)]
+    random.Random(1).shuffle(numbers)
+    for cut in (numbers[:40], numbers[40:45], numbers[45:]):
+        store.append_batch("shop", [_order(customer, number) for customer, number in cut])
+        advance(database)
+    store.append_batch("shop", [_order("full", 0, "again"), _order("over", 1, "again")])  # streams that are known
+    advance(database)
+    model = READ_MODELS["customer_profile"]
+    with database.connection() as connection:
+        assert projector.differences(connection, model)[1] == []
+        query = f"select customer_id, cardinality(_streams) from {sql.table(model)}"
+        kept: dict[str, int | None] = dict(connection.execute(query).fetchall())
+        assert kept == {"few": 3, "full": MOST_STREAMS, "over": None}
+        row = as_of(connection, model, "shop", ["over"], NOON + timedelta(minutes=30)).row
+        assert row is not None
+        assert row["orders"] == 32  # numbers 0 to 30, and one again
+        monkeypatch.delattr("analytics_pipelines.read_models.as_of._of_log")
+        for customer, orders in (("few", 3), ("full", 32)):
+            row = as_of(connection, model, "shop", [customer], NOON + timedelta(minutes=30)).row
+            assert row is not None
+            assert row["orders"] == orders
+        with pytest.raises(NameError, match="_of_log"):
+            as_of(connection, model, "shop", ["over"], NOON)
+
+
+def _order(customer: str, number: int, suffix: str = "") -> NewEvent:
+    name = f"{customer}-{number}"
+    lines = [{"product_id": "p", "quantity": 1, "revenue": 1}]
+    data = {
+        "order_id": f"{name}{suffix}",
+        "customer_id": customer,
+        "channel": "online",
+        "currency": "EUR",
+        "lines": lines,
+    }
+    return NewEvent("test", f"{name}{suffix}", f"order-{name}", "order_placed", NOON + timedelta(minutes=number), data)
 
 
 def _sent(event: Any) -> NewEvent:
