@@ -48,6 +48,7 @@ class BuildReport:
         run_id: the Dagster run, if there was one.
         failures: what went wrong: a line for each failed asset and each failed check that blocks.
         retired: the assets that are there to be read, and in the lineage no more.
+        ignored: the files of the landing folder that are never taken as they are, with the reason.
     """
 
     made: list[str]
@@ -56,6 +57,7 @@ class BuildReport:
     run_id: str | None = None
     failures: list[str] = field(default_factory=list)
     retired: list[str] = field(default_factory=list)
+    ignored: dict[str, str] = field(default_factory=dict)
 
 
 def build(
@@ -79,6 +81,7 @@ def build(
     from analytics_pipelines.automation import removal
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import EventStore
+    from analytics_pipelines.ingestion import landing
     from analytics_pipelines.local.dagster import dagster_environment, prepare
 
     nodes = lineage(defs)
@@ -98,6 +101,7 @@ def build(
             report.builds = progress.builds(connection)
             report.retired = removal.retired(connection, nodes)
         report.position = EventStore(pool).settled_position()
+        report.ignored = landing.ignored(settings.landing)
     return report
 
 

@@ -76,6 +76,7 @@ def _as_json(report: BuildReport, seconds: float) -> dict[str, object]:
         "failures": report.failures,
         "seconds": round(seconds, 3),
         "retired": report.retired,
+        "ignored": report.ignored,
         "assets": assets,
     }
 
@@ -105,6 +106,8 @@ def _print(report: BuildReport, seconds: float) -> None:
         click.echo(f"{len(report.made)} asset{'s' * (len(report.made) != 1)} made in {seconds:.1f} s")
     else:
         click.echo(f"everything is up to date with position {report.position:,} of the log ({seconds:.1f} s)")
+    for name, reason in report.ignored.items():
+        click.echo(f"landing/{name} is left where it is; {reason}", err=True)
     for name in report.retired:
         click.echo(f"{name} is no more in the project and stays as it is; `pipelines drop {name}` removes it", err=True)
 

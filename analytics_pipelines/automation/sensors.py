@@ -41,11 +41,12 @@ def landing_folder(context: SensorEvaluationContext, platform: Platform) -> Iter
 
     There is no run key: a file that is still there after a run ended badly must be tried again.
     """
-    from analytics_pipelines.ingestion.landing import waiting
+    from analytics_pipelines.ingestion.landing import ignored, waiting
 
     files = [f"{tenant}/{path.name}" for tenant, path in waiting(platform.settings.landing)]
     if not files:
-        yield SkipReason(f"no complete file waits in {platform.settings.landing}")
+        left = "".join(f"; {name}: {reason}" for name, reason in ignored(platform.settings.landing).items())
+        yield SkipReason(f"no complete file waits in {platform.settings.landing}{left}")
     elif context.instance.get_runs(RunsFilter(job_name=landing.name, statuses=_UNFINISHED), limit=1):
         yield SkipReason(f"{len(files)} files wait; a run is on its way")
     else:

@@ -15,7 +15,7 @@ from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import BatchResult
 from analytics_pipelines.event_log.encryption import MasterKeyError
 from analytics_pipelines.ingestion.files import FileChangedError, ingest_file
-from analytics_pipelines.ingestion.formats import NEEDS_MAPPING, SUFFIXES, kind_of
+from analytics_pipelines.ingestion.formats import KINDS, NEEDS_MAPPING, SUFFIXES, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +37,13 @@ class Landed:
         events: what became of the events, by tenant.
         files: how many files were taken.
         failed: the files that could not be read, with the reason.
-        ignored: files of kinds that are not read here; they stay where they are.
+        ignored: the files that stay where they are, with the reason.
     """
 
     events: dict[str, BatchResult] = field(default_factory=dict)
     files: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
+    ignored: dict[str, str] = field(default_factory=dict)
 
 
 def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -57,13 +57,15 @@ def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
             yield tenant_id, path
 
 
-def ignored(folder: Path) -> list[str]:
-    """Return the files of kinds that are not read here."""
-    return [
-        f"{tenant_id}/{path.name}"
+def ignored(folder: Path) -> dict[str, str]:
+    """Return the files that are never taken as they are, with the reason: of no tenant, or of no kind read here."""
+    astray = [path for path in _visible(folder) if path.is_file()] if folder.is_dir() else []
+    kinds = {
+        f"{tenant_id}/{path.name}": f"not a kind that is read here: {', '.join(KINDS)}, each also .gz or .zst"
         for tenant_id, path in _files(folder)
         if not path.name.endswith(SUFFIXES) and path.name != MAPPING and not path.name.endswith(f".{MAPPING}")
-    ]
+    }
+    return {path.name: "whose events it holds is not said: move it into <tenant>/" for path in astray} | kinds
 
 
 def failed(folder: Path) -> dict[str, str]:
@@ -79,10 +81,14 @@ def failed(folder: Path) -> dict[str, str]:
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     if not folder.is_dir():
         return
-    for tenant in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        for path in sorted(tenant.iterdir()):
-            if not path.name.startswith(".") and path.is_file():
+    for tenant in _visible(folder):
+        for path in _visible(tenant) if tenant.is_dir() else ():
+            if path.is_file():
                 yield tenant.name, path
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:

@@ -226,6 +226,17 @@ def test_a_proposed_mapping_can_be_used(tmp_path: Path) -> None:
     assert dry_run(path, [mapping]).events == done.events
 
 
+def test_a_cell_that_is_no_time_does_not_hide_the_time_column(tmp_path: Path) -> None:
+    """A mapping is proposed all the same, and the dry run shows that row as refused; a column of words is no time."""
+    rows = ["order_id,paid_at,amount", "1,2017-06-01 12:00,1.50", "2,2017-06-02 12:00,2", "3,soon,3"]
+    done = dry_run(write(tmp_path / "payments.csv", "\n".join(rows)), [])
+    assert done.proposed is not None
+    assert done.events == Counter({"order_paid": 2})
+    assert sum(done.refused.values()) == 1
+    with pytest.raises(PipelinesError, match="none of the 3 columns holds times"):
+        dry_run(write(tmp_path / "b.csv", "\n".join([*rows, "4,later,4"])), [])
+
+
 @needs_real_data
 def test_a_real_pipeline_of_deals_becomes_events(tmp_path: Path) -> None:
     """Of 8,800 opportunities 4,238 were won, for 10,005,534 in all: two mappings make two events of such a row."""
