@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.personal import PERSONAL, PersonalFields, kind_of
-from analytics_pipelines.event_log.schemas import VALIDATORS
+from analytics_pipelines.event_log.schemas import SCHEMAS, VALIDATORS
 from analytics_pipelines.event_log.schemas.json_schema import DIALECT
 from analytics_pipelines.event_log.schemas.payload import Payload
 from analytics_pipelines.event_log.schemas.personal import personal_fields
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pydantic_core import ValidationError
 
 _FILE = re.compile(r"(?P<event_type>[a-z][a-z0-9_]{0,99})\.v(?P<version>[1-9][0-9]{0,3})\.json")
+_OPEN = {"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"}
+"""What says of fields elsewhere than in `properties`."""
 _ANY_OBJECT = Payload.__pydantic_validator__
 
 
@@ -54,6 +56,18 @@ class Catalog:
     validators: Mapping[tuple[str, int], Validator]
     personal: Mapping[tuple[str, int], PersonalFields]
     own: Mapping[tuple[str, int], dict[str, Any]]
+
+    def fields_of(self, event_type: str) -> set[str] | None:
+        """Return the fields that any version of an event type names; None where a schema leaves them open."""
+        found: set[str] = set()
+        for (name, _), payload in SCHEMAS.items():
+            found |= set(payload.model_fields) if name == event_type else set()
+        for (name, _), schema in self.own.items():
+            if name == event_type:
+                if _OPEN & schema.keys() or "properties" not in schema:
+                    return None
+                found |= set(schema["properties"])
+        return found
 
 
 BUILT_IN = Catalog(cast("Mapping[tuple[str, int], Validator]", VALIDATORS), PERSONAL, {})

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _QUOTED = re.compile(r"'([^']*)'")
 _WORD = re.compile(r"\w+")
+# data ->> 'field', data #>> '{field,...}', data ? 'field'; data['field'] is for what a producer adds to its schema.
+_FIELD = re.compile(r"\bdata\s*(?:->>?\s*'(\w+)'|#>>?\s*'\{(\w+)|\?\s*'(\w+)')")
 
 # Where the events of a key lie, and how many they are: a key whose events are all of one stream is found by that
 # stream's index, and whether the first and the last stream hold all of them is told by counting.
@@ -114,6 +116,13 @@ class ReadModel:
         if self.by_day and not self.is_mergeable:
             alone = next(part.name for part in self.parts if part.merge is None)
             raise PipelinesError(f"read model {self.name}: by_day needs parts that merge, and {alone} does not")
+
+    def fields_read(self) -> list[tuple[str, set[str], tuple[str, ...]]]:
+        """Return for each column, and for the key by each event type, the payload's fields and the event types."""
+        return [
+            (column, {name for text in expressions for name in map("".join, _FIELD.findall(text))}, events)
+            for column, expressions, events in self._expressions()
+        ]
 
     def _expressions(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
         named = [(column.name, column.expressions, column.events) for column in self.folded]

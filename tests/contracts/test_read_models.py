@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +16,9 @@ from analytics_pipelines.read_models.columns import Column, Derived, Fold, Folde
 from analytics_pipelines.read_models.declaration import ReadModel
 from analytics_pipelines.read_models.documentation import PAGE, page
 from analytics_pipelines.read_models.models import READ_MODELS, model_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ABSTRACT = {Column, Folded, Outermost, columns._OfValue, columns._Tallied}  # noqa: SLF001 - not words of a declaration
 
@@ -56,14 +61,45 @@ def test_each_word_of_the_vocabulary_earns_its_place() -> None:
             ReadModel("orders", "", {"order_id": ""}, (columns.count("orders", "", "order_placd"),)),
             "orders.py: the catalog has no event type order_placd",
         ),
+        (
+            "orders",
+            ReadModel(
+                "orders", "", {"order_id": ""}, (columns.count("few", "", "order_placed", where="data ? 'lins'"),)
+            ),
+            "few reads the field lins, which no schema of order_placed has; correct the name, or write data['lins'] if",
+        ),
+        (
+            "orders",
+            ReadModel("orders", "", {"ordre_id": ""}, (columns.count("orders", "", "order_placed", "order_paid"),)),
+            "orders.py: ordre_id reads the field ordre_id, which no schema of order_paid has",
+        ),
     ],
 )
 def test_a_file_that_declares_something_else_is_refused_by_its_name(
     module: str, declared: object, message: str
 ) -> None:
-    """A copied file whose name was not changed replaces no other model, and a misspelt event type folds nothing."""
+    """A copied file whose name was not changed replaces no other model; a misspelt event type or field is no null."""
     with pytest.raises(PipelinesError, match=re.escape(message)):
         model_of(module, declared)
+
+
+def test_fields_that_no_schema_can_tell_of_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a producer adds, by its own notation, and any field of an own type whose schema leaves the fields open."""
+    monkeypatch.setenv("PIPELINES_HOME", str(tmp_path))
+    (tmp_path / "schemas").mkdir()
+    for name, schema in (("closed", {"properties": {"a": {}}}), ("opened", {"anyOf": [{"required": ["a"]}]})):
+        (tmp_path / "schemas" / f"box_{name}.v1.json").write_text(json.dumps(schema))
+
+    def boxes(event: str, where: str) -> ReadModel:
+        return ReadModel("boxes", "", {"box": ""}, (columns.count("boxes", "", event, where=where),), {event: ("'x'",)})
+
+    for model in (
+        boxes("box_closed", "data #>> '{a,b}' = '1' or data['b'] = '1' or (data -> 'a') ->> 'c' = '1'"),
+        boxes("box_opened", "data ->> 'b' = '1'"),
+    ):
+        assert model_of("boxes", model) is model
+    with pytest.raises(PipelinesError, match="boxes reads the field b, which no schema of box_closed has"):
+        model_of("boxes", boxes("box_closed", "data #>> '{b,a}' = '1'"))
 
 
 def test_every_model_is_named_after_its_file_and_folds_types_of_the_catalog() -> None:

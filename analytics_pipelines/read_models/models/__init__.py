@@ -23,7 +23,7 @@ def model_of(module: str, declared: object) -> ReadModel:
 
     Raises:
         PipelinesError: it has none, or one of another name, which would take that one's table; or an event type is not
-            in the catalog. The line names the file.
+            in the catalog, or a field that is read in no schema of its event types. The line names the file.
     """
     if not isinstance(declared, ReadModel):
         raise PipelinesError(f"read_models/models/{module}.py: it has no MODEL; declare one, or remove the file")
@@ -31,14 +31,22 @@ def model_of(module: str, declared: object) -> ReadModel:
         raise PipelinesError(
             f"read_models/models/{module}.py: the model's name is {declared.name}; name it {module}, as its file"
         )
-    unknown = set(declared.events) - {event_type for event_type, _ in BUILT_IN.validators}
-    if unknown:
-        unknown -= {event_type for event_type, _ in configured_catalog().own}
-    if unknown:
+    catalog = BUILT_IN
+    if set(declared.events) - {event_type for event_type, _ in catalog.validators}:
+        catalog = configured_catalog()
+    if unknown := set(declared.events) - {event_type for event_type, _ in catalog.validators}:
         raise PipelinesError(
             f"read_models/models/{module}.py: the catalog has no event type {', '.join(sorted(unknown))}; correct the "
             "name, or add its schema (docs/events.md)"
         )
+    for column, fields, events in declared.fields_read():
+        known = [catalog.fields_of(event) for event in events]
+        if None not in known and (astray := fields - set().union(*(names or () for names in known))):
+            name = min(astray)
+            raise PipelinesError(
+                f"read_models/models/{module}.py: {column} reads the field {name}, which no schema of "
+                f"{' or '.join(events)} has; correct the name, or write data['{name}'] if a producer adds it"
+            )
     return declared
 
 

@@ -16,7 +16,7 @@ MODEL = ReadModel(
         first("workspace_id", "text", "The workspace they first came to", *_COURSE, *_DOES),
         last("role", "text", "What they may do in the workspace", "user_registered"),
         last("is_declared_bot", "boolean", "Whether the newest registration says is_bot: true, a field of the producer",
-             "user_registered", value="data -> 'is_bot' = 'true'::jsonb"),
+             "user_registered", value="data['is_bot'] = 'true'::jsonb"),
         earliest("invited_at", "When they were first invited (UTC)", "user_invited"),
         earliest("registered_at", "When they signed up (UTC)", "user_registered"),
         earliest("onboarded_at", "When they had taken the first steps (UTC)", "user_onboarded"),
