@@ -379,7 +379,7 @@ def _named_failure(connection: Connection, name: str, failed: dict[str, str]) ->
     except PipelinesError as error:
         failed[name] = str(error)
     except UNFOLDABLE as error:
-        failed[name] = f"{_file(name)}: an event cannot be folded: {error.diag.message_primary or error}"
+        failed[name] = f"{_file(name)}: it cannot be folded: {error.diag.message_primary or error}"
 
 
 def _file(name: str) -> str:

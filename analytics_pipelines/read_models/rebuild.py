@@ -130,8 +130,11 @@ def rebuild_all(
     for model in models:
         try:
             done[model.name] = rebuild(pool, model, up_to, repair=False)
-        except (PipelinesError, errors.Error) as error:
-            failed[model.name] = f"read model {model.name} cannot be rebuilt: {error}"
+        except PipelinesError as error:
+            failed[model.name] = str(error)
+        except errors.Error as error:
+            why = error.diag.message_primary or error
+            failed[model.name] = f"read_models/models/{model.name}.py: it cannot be rebuilt: {why}"
     return done, failed
 
 

@@ -186,13 +186,13 @@ def test_a_model_that_cannot_be_folded_fails_its_check_and_keeps_no_other_from_b
     assert set(asset_runs.metadata(result)) == others | {"upon_orders"}
     [failed] = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert (failed.asset_key.path[-1], failed.check_name) == ("lead_analytics", "can_be_folded")
-    assert str(failed.metadata["reason"].value).startswith("read_models/models/lead_analytics.py: an event cannot be")
+    assert str(failed.metadata["reason"].value).startswith("read_models/models/lead_analytics.py: it cannot be folded")
     with database.connection() as connection:
         builds = progress.builds(connection)
     assert {name: build.position for name, build in builds.items()} == dict.fromkeys(
         others, EventStore(database).settled_position()
     )
-    with pytest.raises(PipelinesError, match=r"^read_models/models/lead_analytics\.py: an event cannot be folded"):
+    with pytest.raises(PipelinesError, match=r"^read_models/models/lead_analytics\.py: it cannot be folded"):
         asset_runs.run(ASSETS, AssetSelection.assets(AssetKey(["read_models", "lead_analytics"])).without_checks())
     misspelt = count("odd", "Odd", "lead_created", where="nosuch")
     for columns, passes in ((LEADS.columns, True), ((*LEADS.columns, misspelt), False)):  # asked about, not folded

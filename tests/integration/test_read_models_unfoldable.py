@@ -101,7 +101,7 @@ def test_an_event_that_one_model_cannot_fold_keeps_no_other_back(database: Conne
     for _ in range(2):
         failed = advance(database, after, BRITTLE, CAMPAIGNS)
         assert list(failed) == [LEADS.name]
-        assert failed[LEADS.name].startswith("read_models/models/lead_analytics.py: an event cannot be folded: invalid")
+        assert failed[LEADS.name].startswith("read_models/models/lead_analytics.py: it cannot be folded: invalid")
         assert checkpoints(database) == {sql.table(BRITTLE): before, sql.table(CAMPAIGNS): after}
         assert (sent(database, BRITTLE), sent(database, CAMPAIGNS)) == (1, 2)
     rebuild(database, LEADS, after)
@@ -116,5 +116,5 @@ def test_a_new_model_that_cannot_fold_what_is_there_leaves_nothing(database: Con
     assert checkpoints(database) == {sql.table(CAMPAIGNS): up_to}
     with database.connection() as connection:
         assert connection.execute("select to_regclass(%s)", [sql.table(BRITTLE)]).fetchone() == (None,)
-        with pytest.raises(PipelinesError, match=r"lead_analytics\.py: an event cannot be folded: invalid input"):
+        with pytest.raises(PipelinesError, match=r"lead_analytics\.py: it cannot be folded: invalid input"):
             projector.advance(connection, [BRITTLE], up_to)
