@@ -6,6 +6,7 @@ each stage is drawn from the run's own event log.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -43,6 +44,7 @@ class BuildReport:
 
     Attributes:
         made: the assets made now, in the order of the lineage.
+        not_made: those that were to be made, and failed or wait for what failed.
         builds: how far every asset has come, by asset key.
         position: the settled position at the end.
         run_id: the Dagster run, if there was one.
@@ -52,6 +54,7 @@ class BuildReport:
     """
 
     made: list[str]
+    not_made: list[str] = field(default_factory=list)
     builds: dict[str, Build] = field(default_factory=dict)
     position: int = 0
     run_id: str | None = None
@@ -97,6 +100,7 @@ def build(
                 _run(instance, defs.resolve_job_def("lineage"), watch)
                 report.run_id, report.failures = watch.run_id, watch.failures
                 report.made = [name for name in chosen if watch.has_made(name)]
+                report.not_made = [name for name in chosen if not watch.has_made(name)]
         with pool.connection() as connection:
             report.builds = progress.builds(connection)
             report.retired = removal.retired(connection, nodes)
@@ -218,6 +222,8 @@ def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:
         except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
             failure.append(error)
 
+    # Where a model is not made it says that its check does not hold back what is held back anyway.
+    logging.getLogger("dagster").setLevel(logging.ERROR)
     thread = threading.Thread(target=execute, name="lineage", daemon=True)
     thread.start()
     try:

@@ -73,6 +73,7 @@ def _as_json(report: BuildReport, seconds: float) -> dict[str, object]:
         "run_id": report.run_id,
         "position": report.position,
         "made": report.made,
+        "not_made": report.not_made,
         "failures": report.failures,
         "seconds": round(seconds, 3),
         "retired": report.retired,
@@ -98,8 +99,8 @@ def _print(report: BuildReport, seconds: float) -> None:
         click.echo(f"failed: {failure}", err=True)
     if report.failures:
         click.echo(
-            f"what does not derive from it was built; the run {report.run_id} in the UI tells more; the next "
-            "`pipelines build` goes on from here",
+            f"made: {len(report.made)}, failed or kept back by that: {len(report.not_made)}; the run {report.run_id} "
+            "in the UI tells more; the next `pipelines build` goes on from here",
             err=True,
         )
     elif report.made:

@@ -24,14 +24,19 @@ READ_MODELS = "read_models/"
 DBT_SCHEMAS = ("staging", "intermediate", "marts")
 LOCK_TIMEOUT = "5s"
 
-_DROP = {"r": pg.SQL("drop table {}"), "v": pg.SQL("drop view {}")}
+_DROP = {
+    "r": pg.SQL("drop table {}"),
+    "p": pg.SQL("drop table {}"),
+    "v": pg.SQL("drop view {}"),
+    "m": pg.SQL("drop materialized view {}"),
+}
 _RETIRED = """
     select asset_key from (
         select asset_key from progress.builds where split_part(asset_key, '/', 1) = any(%s)
+            and to_regclass(format('%%I.%%I', split_part(asset_key, '/', 1), split_part(asset_key, '/', 2))) is not null
         union select 'read_models/' || model from read_models.versions
     ) as built
-    where asset_key <> all(%s) and to_regclass(quote_ident(split_part(asset_key, '/', 1)) || '.'
-        || quote_ident(split_part(asset_key, '/', 2))) is not null
+    where asset_key <> all(%s)
     order by asset_key
 """
 _ACCOUNTS = (
@@ -44,7 +49,7 @@ _ACCOUNTS = (
 
 
 def retired(connection: Connection, lineage: Collection[str]) -> list[str]:
-    """Return the asset keys of what was built once, is there to be read, and is in the lineage no more.
+    """Return the asset keys of what was built once, is still there, and is in the lineage no more.
 
     Args:
         connection: a session.
@@ -65,8 +70,8 @@ def drop(pool: ConnectionPool, asset_key: str, lineage: Collection[str]) -> list
             raise PipelinesError(f"{asset_key} is in the lineage; take its file out of the project first")
         if asset_key not in found:
             raise PipelinesError(
-                f"{asset_key}: no asset of this name was taken out of the project; "
-                + (f"there are {', '.join(found)}" if found else "there are none")
+                f"{asset_key!r} names nothing that was taken out of the project; "
+                + (f"what was is {', '.join(found)}" if found else "nothing was")
             )
         connection.execute(pg.SQL("set local lock_timeout = {}").format(pg.Literal(LOCK_TIMEOUT)))
         try:
@@ -77,6 +82,8 @@ def drop(pool: ConnectionPool, asset_key: str, lineage: Collection[str]) -> list
         except errors.DependentObjectsStillExist as error:
             upon = (error.diag.message_detail or str(error)).splitlines()[0]
             raise PipelinesError(f"{asset_key} stays: {upon}; drop that first") from None
+        except errors.UndefinedTable:
+            raise PipelinesError(f"{asset_key} was dropped by somebody else a moment ago") from None
         except errors.LockNotAvailable:
             raise PipelinesError(
                 f"{asset_key} stays: it is being read or built; end the long queries (pg_stat_activity) and try again"
@@ -91,6 +98,7 @@ def _drop_relation(connection: Connection, asset_key: str) -> str:
     row = connection.execute(
         "select relkind::text from pg_class where oid = to_regclass(%s)", [relation.as_string()]
     ).fetchone()
-    assert row is not None
+    if row is None:
+        raise errors.UndefinedTable
     connection.execute(_DROP[row[0]].format(relation))
     return asset_key.replace("/", ".")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def unfinished(instance: DagsterInstance, defs: Definitions, names: Collection[str]) -> frozenset[str]:
-    """Find what a run set out to make or check, and did not, and what a check that blocks has found wrong.
+    """Find what a run set out to make or check, and did not, and what a check has found wrong, a warning apart.
 
     What derives from these was kept back, and is to be made with them. Of runs that are going on nothing is said.
 

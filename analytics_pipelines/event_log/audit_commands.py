@@ -35,9 +35,11 @@ def list_quarantine(tenant: str | None, kind: str | None, limit: int, *, as_json
     """Count refused events by kind and reason, and list the newest first."""
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log.quarantine import listing
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
     with open_pool(load_settings()) as pool, pool.connection() as connection:
+        require_known_tenant(connection, tenant)
         found = listing(connection, tenant_id=tenant, kind=kind, limit=limit)
     if as_json:
         click.echo(json.dumps(found, default=datetime.isoformat))

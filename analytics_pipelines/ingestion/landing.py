@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 MAPPING = "mapping.yaml"
+UNDERWAY = (".part", ".tmp")
+"""Endings of files that are still being written."""
 REASON = ".reason.txt"
 QUIET_SECONDS = 5.0
 """A file that was written to this recently may not be complete yet."""
@@ -61,11 +63,11 @@ def ignored(folder: Path) -> dict[str, str]:
     """Return the files that are never taken as they are, with the reason: of no tenant, or of no kind read here."""
     astray = [path for path in _visible(folder) if path.is_file()] if folder.is_dir() else []
     kinds = {
-        f"{tenant_id}/{path.name}": f"not a kind that is read here: {', '.join(KINDS)}, each also .gz or .zst"
+        f"{tenant_id}/{path.name}": f"it ends in none of {', '.join(KINDS)}, each also .gz or .zst"
         for tenant_id, path in _files(folder)
-        if not path.name.endswith(SUFFIXES) and path.name != MAPPING and not path.name.endswith(f".{MAPPING}")
+        if not path.name.endswith((*SUFFIXES, *UNDERWAY, f".{MAPPING}")) and path.name != MAPPING
     }
-    return {path.name: "whose events it holds is not said: move it into <tenant>/" for path in astray} | kinds
+    return {path.name: "it is in no tenant's folder; move it into <tenant>/" for path in astray} | kinds
 
 
 def failed(folder: Path) -> dict[str, str]:

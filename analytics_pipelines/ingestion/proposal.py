@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from analytics_pipelines.event_log.vault import PersonalEvent
     from analytics_pipelines.ingestion.values import Type
 
+FEW_VALUES = 4
+"""Of so many times in a column one may be of another form."""
 FIRST_ROWS = 1_000
 SHOWN_EVENTS = 3
 _TIME_NAMES = re.compile(r"time|date|_at$|_on$|^at$|day|^ts$|stamp", re.IGNORECASE)
@@ -187,19 +189,21 @@ def _shown(event: NewEvent) -> dict[str, object]:
 def _time_format(column: str, values: list[Any]) -> str | None:
     """Return the format of a column's values, or None if it does not look like a time.
 
-    One value in ten may be of another form, where the column is named like a time one at least: those rows are refused,
-    and a dry run shows why.
+    Where none fits all values of a column that is named like a time, one that fits nine in ten will do, and all but one
+    of four or more: the other rows are refused, and a dry run shows why.
     """
     present = [value for value in values if not is_missing(value)]
     by_name = _TIME_NAMES.search(column) is not None
+    fitting: dict[str, int] = {}
     for time_format in _TIME_FORMATS if present else ():
         if not by_name and (time_format.startswith("epoch") or all(text(value).isdigit() for value in present)):
             continue  # any number could be one
         plausible = _PLAUSIBLE_YEARS_OF_NUMBERS if time_format.startswith("epoch") else _PLAUSIBLE_YEARS
-        fitting = sum(_year(value, time_format) in plausible for value in present)
-        if fitting and len(present) - fitting <= max(len(present) // 10, int(by_name)):
-            return time_format
-    return None
+        fitting[time_format] = sum(_year(value, time_format) in plausible for value in present)
+    best = max(fitting, key=lambda time_format: fitting[time_format], default="")
+    others = len(present) - fitting.get(best, 0)
+    tolerated = max(len(present) // 10, int(len(present) >= FEW_VALUES)) if by_name else 0
+    return best if best and others <= tolerated else None
 
 
 def _year(value: Any, time_format: str) -> int | None:  # noqa: ANN401 - a cell

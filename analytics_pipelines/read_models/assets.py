@@ -56,7 +56,8 @@ def _spec(model: ReadModel) -> AssetSpec:
 CAN_BE_FOLDED = "can_be_folded"
 _WORDS = (
     "Postgres understands the declaration, and every event up to the run's position could be folded by it. Where not, "
-    "the model stays as it was, what derives from it waits, and all else goes on."
+    "the model stays as it was, and all other read models go on. What derives from it waits; dbt's models, which are "
+    "one step, do if one of them reads it."
 )
 
 

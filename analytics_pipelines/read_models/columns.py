@@ -81,8 +81,13 @@ class Folded(Column):
         condition = f"event_type in ({', '.join(literal(event) for event in self.events)})"
         return f"{condition} and ({self.where})" if self.where else condition
 
+    @property
+    def filtered(self) -> str:
+        """The clause that has an aggregate take its events only."""
+        return f"filter (where {self.condition})"
+
     def _part(self, fold: str, merge: str, combine: str) -> tuple[Part, ...]:
-        return (Part(f"_{self.name}", fold.format(f"filter (where {self.condition})"), merge, combine),)
+        return (Part(f"_{self.name}", fold, merge, combine),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Count(Folded):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The number."""
-        return self._part("count(*) {0}", "{0} + {1}", "sum({0})::bigint")
+        return self._part(f"count(*) {self.filtered}", "{0} + {1}", "sum({0})::bigint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class Sum(_OfValue):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The sum."""
-        return self._part(f"coalesce(sum({self.value}) {{0}}, 0)", "{0} + {1}", "sum({0})")
+        return self._part(f"coalesce(sum({self.value}) {self.filtered}, 0)", "{0} + {1}", "sum({0})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class Minimum(_OfValue):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The value."""
-        return self._part(f"min({self.value}) {{0}}", "least({0}, {1})", "min({0})")
+        return self._part(f"min({self.value}) {self.filtered}", "least({0}, {1})", "min({0})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ class Maximum(_OfValue):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The value."""
-        return self._part(f"max({self.value}) {{0}}", "greatest({0}, {1})", "max({0})")
+        return self._part(f"max({self.value}) {self.filtered}", "greatest({0}, {1})", "max({0})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,7 @@ class _Tallied(_OfValue):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The tally."""
-        fold = f"read_models.tally(array_agg(({self.value})::text) {{0}})"
+        fold = f"read_models.tally(array_agg(({self.value})::text) {self.filtered})"
         return self._part(fold, "read_models.add_tallies({0}, {1})", "read_models.sum_tallies(array_agg({0}))")
 
 
@@ -203,7 +208,7 @@ class Histogram(_OfValue):
     def parts(self) -> tuple[Part, ...]:
         """The counts by bin."""
         bin_ = f"width_bucket(({self.value})::numeric, {array(self.bounds, 'numeric')})"
-        fold = f"read_models.histogram(array_agg({bin_}) {{0}}, {len(self.bounds)})"
+        fold = f"read_models.histogram(array_agg({bin_}) {self.filtered}, {len(self.bounds)})"
         return self._part(fold, "read_models.add_histograms({0}, {1})", "read_models.sum_histograms(array_agg({0}))")
 
 

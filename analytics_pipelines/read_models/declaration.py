@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _QUOTED = re.compile(r"'([^']*)'")
 _WORD = re.compile(r"\w+")
 # data ->> 'field', data #>> '{field,...}', data ? 'field'; data['field'] is for what a producer adds to its schema.
-_FIELD = re.compile(r"\bdata\s*(?:->>?\s*'(\w+)'|#>>?\s*'\{(\w+)|\?\s*'(\w+)')")
+_FIELD = re.compile(r"(?<![\w.])data\s*(?:->>?\s*'(\w+)'|#>>?\s*'\{(\w+)|\?\s*'(\w+)')")
 
 # Where the events of a key lie, and how many they are: a key whose events are all of one stream is found by that
 # stream's index, and whether the first and the last stream hold all of them is told by counting.
@@ -44,7 +44,7 @@ _distinct = "array_agg(distinct stream_id)"  # written twice, and computed once
 _ALL_STREAMS = Part(
     "_streams",
     f"case when cardinality({_distinct}) <= {MOST_STREAMS} then {_distinct} end",
-    "case when {1} <@ {0} then {0} when {0} is not null then "
+    "case when {1} <@ {0} then {0} when {0} is not null and {1} is not null then "
     f"(select case when count(*) <= {MOST_STREAMS} then array_agg(name order by name) end "
     "from (select distinct unnest({0} || {1})) as both_of_them (name)) end",
 )
@@ -54,9 +54,10 @@ LONGEST_NAME = 46
 RESERVED = {
     "tenant_id", "day", "block", "first_stream", "last_stream", "all_events", "streams",
     "first_position", "last_position", "first_occurred_at", "last_occurred_at", "first_recorded_at",
-    "last_recorded_at",
+    "last_recorded_at", "at", "up_to_position",
 }  # fmt: skip
-"""What state has columns of already."""
+"""What state has columns of already, and the function as of a moment parameters."""
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class ReadModel:
         taken = {name for name in names if names.count(name) > 1} | (RESERVED & set(names))
         if taken:
             raise PipelinesError(f"read model {self.name}: the name {', '.join(sorted(taken))} is taken; give another")
+        if odd := [name for name in [self.name, *names] if not _NAME.fullmatch(name)]:
+            raise PipelinesError(f"read model {self.name}: {odd[0]!r} is no name; take small letters, digits and _")
         if self.by_day and self.keeps_streams:
             raise PipelinesError(f"read model {self.name}: by_day and keeps_streams serve the same; leave one out")
         if self.by_day and not self.is_mergeable:
@@ -118,11 +121,11 @@ class ReadModel:
             raise PipelinesError(f"read model {self.name}: by_day needs parts that merge, and {alone} does not")
 
     def fields_read(self) -> list[tuple[str, set[str], tuple[str, ...]]]:
-        """Return for each column, and for the key by each event type, the payload's fields and the event types."""
+        """Return for each column, the key, and the lists of `each`, the payload's fields and the event types."""
         return [
             (column, {name for text in expressions for name in map("".join, _FIELD.findall(text))}, events)
             for column, expressions, events in self._expressions()
-        ]
+        ] + [("each", {name}, (event,)) for event, name in self.each.items()]
 
     def _expressions(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
         named = [(column.name, column.expressions, column.events) for column in self.folded]

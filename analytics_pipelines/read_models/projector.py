@@ -96,16 +96,17 @@ def advance(
     behind.sort(key=lambda name: positions[name])
     for after, group in groupby(behind, key=lambda name: positions[name]):
         advanced |= _fold_each(connection, [serving[name] for name in group], after, up_to, wrong)
+    for name, version in serving.items():
+        if name not in wrong:
+            with _named_failure(connection, name, wrong):
+                _serve(connection, by_name[name], version)
+                if name in new:  # what was folded from zero a moment ago is a replay
+                    versions.note_checked(connection, version, advanced[name].up_to)
     if wrong and failed is None:
         raise PipelinesError("; ".join(wrong.values()))
     if failed is not None:
         failed |= wrong
-    folded = {name: advanced[name] for name in by_name if name not in wrong}
-    for name, one in folded.items():
-        _serve(connection, by_name[name], serving[name])
-        if name in new:  # what was folded from zero a moment ago is a replay
-            versions.note_checked(connection, serving[name], one.up_to)
-    return folded
+    return {name: one for name, one in advanced.items() if name not in wrong}
 
 
 def require_sound(connection: Connection, model: ReadModel) -> None:
@@ -366,7 +367,14 @@ def _serving(connection: Connection, model: ReadModel) -> Version:
     return entry.version
 
 
-UNFOLDABLE = (errors.DataError, errors.ProgrammingError, errors.IntegrityError, errors.InternalError)
+UNFOLDABLE = (
+    errors.DataError,
+    errors.ProgrammingError,
+    errors.NotSupportedError,
+    errors.ProgramLimitExceeded,
+    errors.IntegrityError,
+    errors.InternalError,
+)
 """What a declaration brings about that does not suit the events; not what another session or the server does."""
 
 
@@ -393,7 +401,7 @@ def _misunderstood(connection: Connection, model: ReadModel, columns: Sequence[C
         with connection.transaction():
             query = sql.view(model, f"({sql.fold(model)}) as state")
             connection.execute(_sql(f"explain {query}"), {"after": 0, "up_to": 0})
-    except (errors.ProgrammingError, errors.DataError) as error:
+    except UNFOLDABLE as error:
         return error.diag.message_primary or str(error)
     return None
 

@@ -22,17 +22,25 @@ def drop(connection: Connection, name: str) -> list[str]:
         psycopg.errors.LockNotAvailable: it is being read, where the session waits no longer for locks.
     """
     versions.lock(connection, name)
-    tables = [table for entry in versions.entries(connection, name) for table in _tables(entry.version)]
+    tables = _tables(connection, name)
     connection.execute(pg.SQL("drop view if exists {}").format(pg.Identifier("read_models", name)))
     table_function.drop(connection, name)
     dropped = [f"read_models.{name}"]
     for table in tables:
         connection.execute(pg.SQL("drop table if exists {}").format(pg.Identifier(*table.split("."))))
-        connection.execute("delete from progress.checkpoints where reader = %s", [table])
         dropped.append(table)
+    connection.execute(
+        "delete from progress.checkpoints where reader ~ %s", [rf"^read_models\.{name}__v[0-9a-f]{{8}}$"]
+    )
     connection.execute("delete from read_models.versions where model = %s", [name])
     return dropped
 
 
-def _tables(version: versions.Version) -> list[str]:
-    return [version.days, version.table] if version.by_day else [version.table]
+def _tables(connection: Connection, name: str) -> list[str]:
+    """Return the tables of all versions, also of those that are in the account no more."""
+    rows = connection.execute(
+        "select 'read_models.' || relname from pg_class where relnamespace = 'read_models'::regnamespace "
+        "and relkind = 'r' and relname ~ %s order by relname",
+        [f"^{name}__v[0-9a-f]{{8}}(__days)?$"],
+    )
+    return [table for (table,) in rows.fetchall()]

@@ -69,6 +69,17 @@ def test_each_word_of_the_vocabulary_earns_its_place() -> None:
             "few reads the field lins, which no schema of order_placed has; correct the name, or write data['lins'] if",
         ),
         (
+            "products",
+            ReadModel(
+                "products",
+                "",
+                {"product_id": ""},
+                (columns.count("sold", "", "order_placed"),),
+                each={"order_placed": "linez"},
+            ),
+            "products.py: each reads the field linez, which no schema of order_placed has",
+        ),
+        (
             "orders",
             ReadModel("orders", "", {"ordre_id": ""}, (columns.count("orders", "", "order_placed", "order_paid"),)),
             "orders.py: ordre_id reads the field ordre_id, which no schema of order_paid has",

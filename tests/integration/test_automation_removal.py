@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -104,9 +106,44 @@ def test_what_the_lineage_has_or_nobody_knows_is_refused(built: ConnectionPool) 
     with pytest.raises(PipelinesError, match="read_models/order_state is in the lineage; take its file out"):
         removal.drop(built, "read_models/order_state", LINEAGE)
     for wrong in ("marts/fct_gon", "event_log/events", "nothing", "read_models/versions", "public/x; drop table y"):
-        with pytest.raises(PipelinesError, match="there are marts/fct_gone, read_models/campaign_performance"):
+        with pytest.raises(PipelinesError, match="what was is marts/fct_gone, read_models/campaign_performance"):
             removal.drop(built, wrong, LINEAGE)
     assert rows(built, ORDERS) > 0
+
+
+def test_what_somebody_dropped_by_hand_can_still_be_removed(built: ConnectionPool) -> None:
+    """Without its view a model is still known; so are tables that its account has lost, and their checkpoints."""
+    with built.connection() as connection:
+        connection.execute("drop view read_models.campaign_performance")
+        connection.execute("create table read_models.campaign_performance__v01234567 (key text)")
+        progress.read_checkpoint(connection, "read_models.campaign_performance__v01234567")
+        assert removal.retired(connection, LINEAGE) == [MART, GONE]
+    assert len(removal.drop(built, GONE, LINEAGE)) == 1 + 2 * 2 + 1
+    assert everything(built, CAMPAIGNS.name) == set()
+
+
+@pytest.mark.parametrize("asset", [GONE, MART])
+def test_two_who_drop_it_at_once_do_not_fail(built: ConnectionPool, asset: str) -> None:
+    """One removes it; the other is told that there is nothing to remove, or removes nothing."""
+    told: list[str] = []
+
+    def work() -> None:
+        try:
+            removal.drop(built, asset, LINEAGE)
+        except PipelinesError as error:
+            told.append(str(error))
+
+    with built.connection() as reader:  # both are past the question whether it is there before one can drop it
+        reader.execute(f"select count(*) from {asset.replace('/', '.')}")
+        workers = [threading.Thread(target=work) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        time.sleep(1)
+    for worker in workers:
+        worker.join()
+    assert all("dropped by somebody else" in line or "names nothing that was taken" in line for line in told)
+    assert len(told) <= 1
+    assert everything(built, asset.partition("/")[2]) == set()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ COMMANDS = [
     ["events", "tail"],
     ["events", "trace", "request-1"],
     ["redrive"],
+    ["quarantine", "list"],
     ["verify"],
     ["sagas", "list"],
 ]

@@ -232,8 +232,9 @@ def test_files_of_unknown_kinds_are_named(tmp_path: Path, database: ConnectionPo
     put(tmp_path / "shop" / "a.csv.mapping.yaml", MAPPING)
     put(tmp_path / "shop" / ".hidden", "x")
     landed = ingest_waiting(database, tmp_path)
-    kinds = "not a kind that is read here: .jsonl, .ndjson, .json, .csv, .tsv, .parquet, each also .gz or .zst"
-    astray = "whose events it holds is not said: move it into <tenant>/"
+    kinds = "it ends in none of .jsonl, .ndjson, .json, .csv, .tsv, .parquet, each also .gz or .zst"
+    astray = "it is in no tenant's folder; move it into <tenant>/"
+    put(tmp_path / "shop" / "slow.csv.part", "x")
     assert (landed.files, landed.ignored) == (0, {"astray.jsonl": astray, "shop/orders.xlsx": kinds})
 
 

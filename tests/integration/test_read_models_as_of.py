@@ -146,6 +146,27 @@ def test_a_key_of_many_streams_is_read_from_them_alone_up_to_so_many(
             as_of(connection, model, "shop", ["over"], NOON)
 
 
+def test_streams_are_kept_alike_however_many_come_at_once(database: ConnectionPool) -> None:
+    """More than are kept in one batch, before, after or beside few: the names are those that a replay keeps."""
+    store, over = EventStore(database), MOST_STREAMS + 1
+    batches = {
+        "few then over": [1, over],
+        "over then few": [over, 1],
+        "over at once": [over],
+        "full": [1, MOST_STREAMS],
+    }
+    for number in range(2):
+        for customer, sizes in batches.items():
+            first, size = sum(sizes[:number]), [*sizes, 0][number]
+            store.append_batch("shop", [_order(customer, stream) for stream in range(first, first + size)])
+        advance(database)
+    model = READ_MODELS["customer_profile"]
+    with database.connection() as connection:
+        assert projector.differences(connection, model) == (len(batches), [])
+        query = f"select count(*), count(_streams) from {sql.table(model)}"
+        assert connection.execute(query).fetchone() == (len(batches), 0)
+
+
 def _order(customer: str, number: int, suffix: str = "") -> NewEvent:
     name = f"{customer}-{number}"
     lines = [{"product_id": "p", "quantity": 1, "revenue": 1}]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import Malformed, NewEvent, batch
+from analytics_pipelines.ingestion import proposal
 from analytics_pipelines.ingestion.files import read_events
 from analytics_pipelines.ingestion.formats import Row
 from analytics_pipelines.ingestion.mapping import Mapper, load_mappings
@@ -228,13 +229,33 @@ def test_a_proposed_mapping_can_be_used(tmp_path: Path) -> None:
 
 def test_a_cell_that_is_no_time_does_not_hide_the_time_column(tmp_path: Path) -> None:
     """A mapping is proposed all the same, and the dry run shows that row as refused; a column of words is no time."""
-    rows = ["order_id,paid_at,amount", "1,2017-06-01 12:00,1.50", "2,2017-06-02 12:00,2", "3,soon,3"]
-    done = dry_run(write(tmp_path / "payments.csv", "\n".join(rows)), [])
+    rows = ["order_id,paid_at,amount", *(f"{day},2017-06-0{day} 12:00,1.50" for day in range(1, 4))]
+    done = dry_run(write(tmp_path / "payments.csv", "\n".join([*rows, "4,soon,3"])), [])
     assert done.proposed is not None
-    assert done.events == Counter({"order_paid": 2})
+    assert done.events == Counter({"order_paid": 3})
     assert sum(done.refused.values()) == 1
-    with pytest.raises(PipelinesError, match="none of the 3 columns holds times"):
-        dry_run(write(tmp_path / "b.csv", "\n".join([*rows, "4,later,4"])), [])
+    for others in (["4,soon,3", "5,later,4"], ["4,soon,3"]):
+        with pytest.raises(PipelinesError, match="none of the 3 columns holds times"):
+            dry_run(write(tmp_path / "b.csv", "\n".join([*rows[: 1 + len(others)], *others])), [])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("order_date", ["05/06/2017", "13/06/2017"], "%d/%m/%Y"),
+        ("order_date", [*(f"{day:02}/06/2017" for day in range(1, 13)), "13/06/2017"], "%d/%m/%Y"),
+        ("order_date", [*(f"{day:02}/06/2017" for day in range(1, 31)), "soon"], "%d/%m/%Y"),
+        ("updated_by", ["2017-01-01", "bob"], None),
+        ("days", ["12", "20170101"], None),
+        ("time_spent", ["1500000000", "12"], None),
+        ("note", [*["2017-01-01"] * 20, "bob"], None),
+    ],
+)
+def test_a_format_that_fits_all_goes_before_one_that_fits_most(
+    column: str, values: list[str], expected: str | None
+) -> None:
+    """Days are not taken for months because most of them could be, nor names and numbers for times."""
+    assert proposal._time_format(column, values) == expected  # noqa: SLF001
 
 
 @needs_real_data
