@@ -167,7 +167,7 @@ def test_the_commands_list_show_and_redrive(
 
     monkeypatch.setattr(settings, "load_settings", lambda: database_settings)
     runner = CliRunner()
-    assert "no refused event of shop\n" in _run(runner, audit_commands.quarantine, "list", "--tenant", "shop")
+    assert _run(runner, audit_commands.quarantine, "list") == "no refused event\n"
     store.append_batch("shop", [event(1), event(2), Malformed(b"\xff\xfe", "column 12: no JSON", "file:7")])
 
     listed = json.loads(_run(runner, audit_commands.quarantine, "list", "--json"))
