@@ -40,10 +40,10 @@ _STREAMS = (
 
 MOST_STREAMS = 64
 """The streams of a key that are kept by name; of a key of more, none are."""
-_distinct = "array_agg(distinct stream_id)"  # written twice, and computed once
+_DISTINCT = "array_agg(distinct stream_id)"  # written twice, and computed once
 _ALL_STREAMS = Part(
     "_streams",
-    f"case when cardinality({_distinct}) <= {MOST_STREAMS} then {_distinct} end",
+    f"case when cardinality({_DISTINCT}) <= {MOST_STREAMS} then {_DISTINCT} end",
     "case when {1} <@ {0} then {0} when {0} is not null and {1} is not null then "
     f"(select case when count(*) <= {MOST_STREAMS} then array_agg(name order by name) end "
     "from (select distinct unnest({0} || {1})) as both_of_them (name)) end",

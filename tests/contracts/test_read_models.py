@@ -77,7 +77,7 @@ def test_each_word_of_the_vocabulary_earns_its_place() -> None:
                 (columns.count("sold", "", "order_placed"),),
                 each={"order_placed": "linez"},
             ),
-            "products.py: each reads the field linez, which no schema of order_placed has",
+            "linez, which no schema of order_placed has; correct the name, only a schema promises a list",
         ),
         (
             "orders",

@@ -43,9 +43,14 @@ def model_of(module: str, declared: object) -> ReadModel:
         known = [catalog.fields_of(event) for event in events]
         if None not in known and (astray := fields - set().union(*(names or () for names in known))):
             name = min(astray)
+            added = (
+                "only a schema promises a list"
+                if column == "each"
+                else f"or write data['{name}'] if a producer adds it"
+            )
             raise PipelinesError(
                 f"read_models/models/{module}.py: {column} reads the field {name}, which no schema of "
-                f"{' or '.join(events)} has; correct the name, or write data['{name}'] if a producer adds it"
+                f"{' or '.join(events)} has; correct the name, {added}"
             )
     return declared
 
