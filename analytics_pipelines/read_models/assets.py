@@ -42,7 +42,6 @@ def _spec(model: ReadModel) -> AssetSpec:
     return AssetSpec(
         key=asset_key(model),
         deps=[AssetKey(["event_log", "events"])],
-        skippable=True,  # what cannot be folded is not made, and its descendants wait
         group_name="read_models",
         kinds={"postgres"},
         owners=["team:analytics"],
@@ -68,7 +67,7 @@ _WORDS = (
         AssetCheckSpec(CAN_BE_FOLDED, asset=asset_key(model), description=_WORDS)
         for model in READ_MODELS.values()
     ],
-    can_subset=True,
+    can_subset=True,  # so that what cannot be folded may be left out, and its descendants wait
 )
 def read_models(
     context: AssetExecutionContext, platform: Platform
