@@ -1,6 +1,6 @@
 """What a read model said at a moment: one row of it, and what changed between two moments.
 
-Defines `as_of`, its statement `of_stream`, and `changes`. All fold events by the model's own declaration, up to the
+Defines `as_of`, its statement `of_streams`, and `changes`. All fold events by the model's own declaration, up to the
 position that its live rows stand at, and no further: what a row was can be compared with what it is. A moment is
 inclusive, and either event time or log time. A whole model as of a moment is `table_function.py`.
 """
@@ -89,10 +89,9 @@ def as_of(  # noqa: PLR0913 - a question in full
 ) -> Answer:
     """Return one row as it was.
 
-    Where all events of the key lie in one stream, only that is read. Otherwise, where the model keeps partial results
-    by day, these are put together, and only those that the moment cuts are read from the log; elsewhere the key's
-    streams are read, where the model keeps their names, or the first and the last, and the tenant's log if these do not
-    hold all of its events.
+    Where the names of the key's streams are kept, only these are read. Otherwise, where the model keeps partial results
+    by day, these are put together, and only those that the moment cuts are read from the log; elsewhere the tenant's
+    log is read.
 
     Args:
         connection: a session. Its transaction reads one snapshot if it is repeatable read.
@@ -111,33 +110,31 @@ def as_of(  # noqa: PLR0913 - a question in full
         )
     arguments = {"tenant_id": tenant_id, "at": at, "reader": sql.table(model)}
     arguments |= {f"key_{place}": value for place, value in enumerate(key)}
-    position, is_scattered, text = _one(connection, model, of_stream(model, by), arguments)
-    arguments["up_to"] = position
-    if is_scattered and model.by_day:
-        (text,) = _one(connection, model, f"select {_shown(model, _of_days(model, by))}", arguments)
-    elif is_scattered:
-        is_whole, text = _one(connection, model, _of_streams(model, by), arguments)
-        if not is_whole:
-            (text,) = _one(connection, model, f"select {_shown(model, _of_log(model, by))}", arguments)
+    position, is_scattered, text = _one(connection, model, of_streams(model, by), arguments)
+    if is_scattered:
+        state = _of_days(model, by) if model.by_day else _of_log(model, by)
+        (text,) = _one(connection, model, f"select {_shown(model, state)}", {**arguments, "up_to": position})
     if text is None:
         require_known_tenant(connection, tenant_id)
     return Answer(position or 0, _row(text))
 
 
-def of_stream(model: ReadModel, by: Axis) -> str:
-    """Return the statement of `as_of` that reads one stream if it holds all events of the key, or tells it does not.
+def of_streams(model: ReadModel, by: Axis) -> str:
+    """Return the statement of `as_of` that reads the key's streams, or tells that their names are not kept.
 
     Its parameters: tenant_id, at, reader (the model's checkpoint) and key_0, key_1, ...
     """
     where = f"position <= (select position from here) and {AXES[by]} <= %(at)s"
-    stream = "(select _first_stream from live where _first_stream = _last_stream)"
-    log = sql.in_stream("%(tenant_id)s", stream)
+    log = f"""(
+    select stream.* from live cross join lateral unnest(_streams) as known (name)
+    cross join lateral {sql.in_stream("%(tenant_id)s", "known.name")}
+) as log"""
     return f"""with here as materialized (
     select position from progress.checkpoints where tenant_id = '*' and reader = %(reader)s
 ), live as materialized (
     {_of_key(model, sql.table(model))}
 )
-select (select position from here), (select _first_stream <> _last_stream from live),
+select (select position from here), (select _streams is null from live),
     {_shown(model, _of_key(model, f"({sql.fold(model, where, log)})"))}"""
 
 
@@ -199,22 +196,6 @@ def _shown(model: ReadModel, state: str) -> str:
     return f"(select row_to_json(shown)::text from ({sql.view(model, f'({state}) as state')}) as shown)"
 
 
-def _of_streams(model: ReadModel, by: Axis) -> str:
-    """Return the statement that reads the known streams of the key, and tells whether all its events are there."""
-    up_to = "position <= %(up_to)s"
-    two = "array[_first_stream, _last_stream]"
-    names = f"coalesce(_streams, {two})" if model.keeps_streams else two
-    found = _of_key(model, f"({sql.events(model, up_to, 'found')})")
-    return f"""with live as materialized (
-    {_of_key(model, sql.table(model))}
-), found as materialized (
-    select stream.* from (select unnest({names}) as name from live) as known
-    cross join lateral {sql.in_stream("%(tenant_id)s", "known.name")}
-)
-select (select count(*) from ({found}) as found) = (select _all_events from live),
-    {_shown(model, _of_key(model, f"({sql.fold(model, f'{up_to} and {AXES[by]} <= %(at)s', 'found')})"))}"""
-
-
 def _of_log(model: ReadModel, by: Axis) -> str:
     where = f"position <= %(up_to)s and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s"
     return _of_key(model, f"({sql.fold(model, where)})")
@@ -254,7 +235,7 @@ def _changes(model: ReadModel, by: Axis) -> str:
         return sql.view(model, f"({sql.refolded(model, 'touched', up_to)}) as state")
 
     return f"""with touched as materialized (
-    select {keys}, _first_stream as first_stream, _last_stream as last_stream
+    select {keys}, _streams as streams
     from (select distinct {keys} from ({sql.events(model, between)}) as events) as new
     join {sql.table(model)} using ({keys})
 ), earlier as ({then("at")}), later as ({then("to")})

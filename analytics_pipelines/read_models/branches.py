@@ -268,14 +268,12 @@ def _build(connection: Connection, name: str, model: ReadModel, arguments: dict[
     schema, keys, live = _schema(name), sql.keys(model), sql.table(model)
     present = " and ".join(f"{key} is not null" for key in model.key)
     touched = f"{schema}._touched"
-    # The bounds of a key's streams, too, where its events may be found after the edits as before.
+    # A key's streams, too, where its events may be found after the edits as before.
     connection.execute(
         _sql(f"""create table {touched} as
-        select {keys}, least(first_stream, _first_stream) as first_stream,
-            greatest(last_stream, _last_stream) as last_stream, lines
+        select {keys}, {sql.streams_with(model, "found.streams")} as streams, lines
         from (
-            select {keys}, min(stream_id collate "C") as first_stream, max(stream_id collate "C") as last_stream,
-                array_agg(distinct line order by line) as lines
+            select {keys}, array_agg(distinct stream_id) as streams, array_agg(distinct line order by line) as lines
             from (
                 select {keys}, stream_id, -position as line
                 from ({sql.events(model, "true", f"{schema}._edited")}) as edited where {present}
@@ -286,7 +284,7 @@ def _build(connection: Connection, name: str, model: ReadModel, arguments: dict[
             ) as both_of_them
             group by {keys}
         ) as found
-        left join {live} using ({keys})"""),
+        left join {live} as live using ({keys})"""),
         arguments,
     )
     connection.execute(_sql(f"analyze {touched}"))

@@ -13,7 +13,7 @@ from psycopg import sql as pg
 
 from analytics_pipelines import progress
 from analytics_pipelines.event_log import EventStore
-from analytics_pipelines.read_models import projector, versions
+from analytics_pipelines.read_models import comparison, projector, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -129,13 +129,15 @@ def _live_equals_replay(connection: Connection, at: _Look) -> Finding:
         reason = "the events of these partitions are gone, so that no row can be folded again to compare it"
         return Finding(passed=False, facts={"detached": detached, "reason": reason}, is_warning=True)
     after = None if at.everything else at.after
-    compared, differing = projector.differences(connection, at.version, after=after)
+    found = comparison.differences(connection, at.version, after=after)
     facts: dict[str, str | int | list[str]] = {
-        "keys_compared": compared, "differing": differing, "compared": "all" if at.everything else "touched",
+        "keys_compared": found.keys, "differing": found.differing, "compared": "all" if at.everything else "touched",
     }  # fmt: skip
-    if differing:
+    if found.left_out:
+        facts["left_to_the_nightly_check"] = found.left_out
+    if found.differing:
         facts["remedy"] = f"pipelines rebuild {at.model.name}"
-    return Finding(not differing, facts)
+    return Finding(not found.differing, facts)
 
 
 FINDINGS: dict[str, Callable[[Connection, _Look], Finding]] = {

@@ -1,9 +1,9 @@
 """Bringing read models up to a position of the log.
 
 Defines `advance` (fold what is new into what is served, rows and checkpoint in one transaction), `build` (fold a
-version from zero), `publish` (point the public view at it), `differences` (replay and compare) and `repair` (replay and
-put right what differs). What a model is stands in `models/`, the SQL in `sql.py`, and how a new version takes an old
-one's place in `rebuild.py`.
+version from zero) and `publish` (point the public view at it). What a model is stands in `models/`, the SQL in
+`sql.py`, how rows are compared with a replay in `comparison.py`, and how a new version takes an old one's place in
+`rebuild.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from analytics_pipelines import progress
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.read_models import sql, table_function, versions
 from analytics_pipelines.read_models.columns import count
-from analytics_pipelines.read_models.versions import Version
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
 
     from analytics_pipelines.read_models.columns import Column
     from analytics_pipelines.read_models.declaration import ReadModel
+    from analytics_pipelines.read_models.versions import Version
 
-SHOWN = 5
-RANGES = 256
-"""Into how many ranges, by the hash of the key, rows are parted to be compared."""
 LOCK_TIMEOUT = "500ms"
 
 
@@ -148,78 +145,6 @@ def catch_up(connection: Connection, version: Version, up_to: int) -> None:
         _fold(connection, [version], after, up_to)
 
 
-def differences(
-    connection: Connection, model: ReadModel | Version, *, after: int | None = None
-) -> tuple[int, list[str]]:
-    """Replay the model from zero to its checkpoint and compare it with the live rows.
-
-    Rows are compared by a hash of each range of keys first, and by key in the ranges where hashes differ. All must be
-    read as of one moment: where others may advance the model, in a transaction that is at least repeatable read.
-
-    Returns how many keys were compared, and some of those that differ, as `tenant/key`.
-
-    Args:
-        connection: a session.
-        model: the model, or a version of it.
-        after: compare only the keys that events past this position touch; None compares all.
-    """
-    version = model if isinstance(model, Version) else versions.declared(model)
-    arguments = {"after": after or 0, "up_to": progress.position_of(connection, version.table)}
-    compared, differing = _differences(connection, _state(version), version, arguments, only_touched=after is not None)
-    if version.by_day and after is None and not differing:
-        differing = _differences(connection, _days(version), version, arguments)[1]
-    return compared, differing
-
-
-def repair(connection: Connection, version: Version, *, tenant: str = "", key: str = "") -> tuple[int, list[str]]:
-    """Replay the model to its checkpoint and replace the rows that differ, all others stay as they are.
-
-    Returns how many keys were put right, and some of them. Others advance the model after this transaction.
-
-    Args:
-        connection: a session.
-        version: the version.
-        tenant: with `key`, the one row to look at; all unless given.
-        key: its key; of several columns, joined by `/`.
-    """
-    arguments = {"after": 0, "up_to": progress.read_checkpoint(connection, version.table), "tenant": tenant, "key": key}
-    one = f"where tenant_id = %(tenant)s and {_named(version.key[1:])} = %(key)s" if key else ""
-    found: list[tuple[int, list[str]]] = []
-    for rows in [_state(version), *([_days(version)] if version.by_day else [])]:
-        connection.execute(
-            _sql(
-                f"create temporary table replayed on commit drop as "
-                f"select {rows.columns} from ({rows.replay}) as replay {one}"
-            ),
-            arguments,
-        )
-        live = f"(select {rows.columns} from {rows.table} {one}) as live"
-        there = connection.execute(
-            _sql(f"select exists (select from replayed) or exists (select from {live})"), arguments
-        ).fetchone()
-        if key and there == (False,):
-            raise PipelinesError(
-                f"{version.name} has no row {key} of {tenant}, and the log no event of it; correct the name"
-            )
-        connection.execute(
-            _sql(f"create temporary table wrong on commit drop as {_unequal(rows, live, 'replayed')}"), arguments
-        )
-        same = " and ".join(f"target.{name} = wrong.{name}" for name in rows.key)
-        connection.execute(_sql(f"delete from {rows.table} as target using wrong where {same}"))
-        connection.execute(
-            _sql(
-                f"insert into {rows.table} ({rows.columns}) "
-                f"select {rows.columns} from replayed join wrong using ({', '.join(rows.key)})"
-            )
-        )
-        wrong = connection.execute(
-            _sql(f"select {_named(version.key)}, count(*) over () from wrong group by 1 order by 1 limit {SHOWN}")
-        ).fetchall()
-        connection.execute("drop table replayed, wrong")
-        found.append((wrong[0][1] if wrong else 0, [name for name, _ in wrong]))
-    return max(found)
-
-
 def build(connection: Connection, version: Version, up_to: int) -> int:
     """Fold a version from zero into a new table, and return its rows.
 
@@ -236,7 +161,8 @@ def build(connection: Connection, version: Version, up_to: int) -> int:
             query = version.combine
         rows = connection.execute(_sql(f"create table {version.table} as {query}"), arguments).rowcount
         connection.execute(_sql(f"alter table {version.table} add primary key ({', '.join(version.key)})"))
-    connection.execute(_sql(f"analyze {version.table}"))  # what dbt joins in the same minute shall have a plan for it
+    # What dbt joins in the same minute shall have a plan for it, and comparisons know how much there is.
+    connection.execute(_sql(f"analyze {version.table}{', ' + version.days if version.by_day else ''}"))
     progress.read_checkpoint(connection, version.table)
     progress.write_checkpoint(connection, version.table, up_to)
     return rows
@@ -291,72 +217,6 @@ def show(connection: Connection, version: Version) -> None:
     _comment(connection, pg.SQL("view {}").format(view), version.grain)
     for name, text in version.descriptions.items():
         _comment(connection, pg.SQL("column {}.{}").format(view, pg.Identifier(name)), text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """A table, and the query that replays it."""
-
-    table: str
-    key: list[str]
-    parts: list[str]
-    replay: str
-
-    @property
-    def columns(self) -> str:
-        return ", ".join([*self.key, *self.parts])
-
-
-def _state(version: Version) -> _Rows:
-    return _Rows(version.table, version.key, version.parts, version.fold)
-
-
-def _days(version: Version) -> _Rows:
-    return _Rows(version.days, [*version.key, *version.day_key], version.day_parts, version.by_day)
-
-
-def _differences(
-    connection: Connection, rows: _Rows, version: Version, arguments: dict[str, Any], *, only_touched: bool = False
-) -> tuple[int, list[str]]:
-    live, replayed = f"select {rows.columns} from {rows.table}", f"select {rows.columns} from ({rows.replay}) as replay"
-    prefix = "with "
-    if only_touched:
-        prefix = f"with {version.touched}, "
-        live += f" join touched using ({', '.join(version.key)})"
-        replayed = f"select {rows.columns} from ({version.refold}) as replay"
-    place = f"hashtextextended({_named(rows.key)}, 0) & {RANGES - 1}"
-    ranges = f"""{place} as place, count(*) as keys, bit_xor(hash_record_extended(row({rows.columns}), 0)) as hash"""
-    found = connection.execute(
-        _sql(f"""{prefix} live as (select {ranges} from ({live}) as live group by 1),
-            replayed as (select {ranges} from ({replayed}) as replayed group by 1)
-            select coalesce(sum(replayed.keys), 0)::bigint, array_agg(place) filter (
-                where live.keys is distinct from replayed.keys or live.hash is distinct from replayed.hash)
-            from live full join replayed using (place)"""),
-        arguments,
-    ).fetchone()
-    assert found is not None
-    if not found[1]:
-        return found[0], []
-    there = f"where {place} = any(%(places)s)"
-    unequal = _unequal(
-        rows, f"(select * from ({live}) as live {there}) as live", f"(select * from ({replayed}) as replay {there})"
-    )
-    names = connection.execute(
-        _sql(f"{prefix} wrong as ({unequal}) select {_named(rows.key)} from wrong order by 1 limit {SHOWN}"),
-        {**arguments, "places": found[1]},
-    ).fetchall()
-    return found[0], [name for (name,) in names]
-
-
-def _unequal(rows: _Rows, live: str, replayed: str) -> str:
-    """Return the query for the keys whose live row is not the replayed one, or that only one side has."""
-    return f"""select {", ".join(rows.key)} from {live} full join {replayed} as replayed using ({", ".join(rows.key)})
-where ({", ".join(f"live.{name}" for name in [*rows.key, *rows.parts])})
-    is distinct from ({", ".join(f"replayed.{name}" for name in [*rows.key, *rows.parts])})"""
-
-
-def _named(key: Sequence[str]) -> str:
-    return " || '/' || ".join(key)
 
 
 def _serving(connection: Connection, model: ReadModel) -> Version:

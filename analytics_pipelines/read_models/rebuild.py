@@ -17,7 +17,7 @@ from psycopg import sql as pg
 
 from analytics_pipelines import progress
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.read_models import projector, versions
+from analytics_pipelines.read_models import comparison, projector, versions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -99,7 +99,7 @@ def rebuild(  # noqa: PLR0913 - what to rebuild, and how, by keyword
         if key or entry.version.version == version.version:
             with connection.transaction():
                 versions.lock(connection, model.name)
-                repaired, examples = projector.repair(connection, entry.version, tenant=tenant, key=key)
+                repaired, examples = comparison.repair(connection, entry.version, tenant=tenant, key=key)
                 if repaired:
                     progress.note_change(connection, f"read_models/{model.name}")
             seconds = time.perf_counter() - started
@@ -181,17 +181,18 @@ def _prepare(connection: Connection, version: Version, up_to: int) -> None:
         with connection.transaction():
             projector.catch_up(connection, version, up_to)
         with connection.transaction():
-            compared, differing = projector.differences(connection, version)
+            found = comparison.differences(connection, version)
             position = progress.position_of(connection, version.table)
-            if not differing:
+            if not found.differing:
                 versions.note_checked(connection, version, position)
                 return
             _drop(connection, version)
         if built or is_last:
             break
     raise PipelinesError(
-        f"{version.table}, built beside, differs from a replay in {', '.join(differing)} and others of {compared} "
-        "keys, and is dropped; what was served is served on; see which expression depends on more than the event"
+        f"{version.table}, built beside, differs from a replay in {', '.join(found.differing)} and others of "
+        f"{found.keys} keys, and is dropped; what was served is served on; see which expression depends on more than "
+        "the event"
     )
 
 

@@ -32,7 +32,8 @@ DAY = "(occurred_at at time zone 'UTC')::date"
 # Partial results are kept by day of event time and by block of the log: a late event would widen a day over months of
 # the log. They know where their events lie and when they were recorded, so that `as-of` can tell which it may take
 # whole, and read again those it may not.
-BLOCK = "position / 65536"
+BLOCK_POSITIONS = 65536
+BLOCK = f"position / {BLOCK_POSITIONS}"
 BY_DAY = {"day": DAY, "block": BLOCK}
 DAY_BOUNDS = {
     "first_position": "min(position)",
@@ -110,6 +111,8 @@ def fold(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
 def fold_of(model: ReadModel, source: str, *, by_day: bool = False, where: str = "") -> str:
     """Return the query that folds what `events()` gives into a row for each key, or for each key, day and block.
 
+    What merges, and is not kept by day, is folded by key and stream first: so it is known which streams a key has.
+
     Args:
         model: the model.
         source: what is read.
@@ -120,13 +123,15 @@ def fold_of(model: ReadModel, source: str, *, by_day: bool = False, where: str =
     bounds = "".join(f",\n    {bound} as _{name}" for name, bound in DAY_BOUNDS.items()) if by_day else ""
     present = where or " and ".join(f"{name} is not null" for name in model.key)
     further = BY_DAY if by_day else {}
+    by_stream = model.is_mergeable and not model.by_day
     named = ", ".join([keys(model), *(f"{expression} as {name}" for name, expression in further.items())])
-    grouped = ", ".join([keys(model), *further.values()])
-    return f"""select {named},
+    grouped = ", ".join([keys(model), *further.values(), *(["stream_id"] if by_stream else [])])
+    folded = f"""select {named},
     {parts}{bounds}
 from {source}
 where {present}
 group by {grouped}"""
+    return combine(model, f"(\n{folded}\n) as by_stream") if by_stream else folded
 
 
 def fold_at_once(model: ReadModel) -> str:
@@ -226,27 +231,45 @@ def refolded(model: ReadModel, touched: str, up_to: str = "position <= %(up_to)s
 
     Args:
         model: the model.
-        touched: a relation of the keys, with `first_stream` and `last_stream`: those that their events lie in.
+        touched: a relation of the keys, with `streams`: the names of those that their events lie in. Where these are
+            not known, the log is read.
         up_to: the condition on the log's columns.
         log: where the events are read from.
     """
-    key = list(model.key)
-    same = " and ".join(f"found.{name} = touched.{name}" for name in ["tenant_id", *key])
-    stream = in_stream("touched.tenant_id", "touched.first_stream", log)
     # The exists() keeps the planner from a scan for no key at all.
     return fold_of(
         model,
         f"""(
-    select found.* from {touched} as touched
-    cross join lateral ({events(model, up_to, stream)}) as found
-    where touched.first_stream = touched.last_stream and {same}
+    {_in_known_streams(model, touched, up_to, log)}
     union all
     select found.* from ({events(model, up_to, log)}) as found
-    join {touched} as touched on {same}
-    where touched.first_stream <> touched.last_stream
-        and (select exists (select from {touched} where first_stream <> last_stream))
+    join {touched} as touched on {_same(model)}
+    where touched.streams is null and (select exists (select from {touched} where streams is null))
 ) as events""",
     )
+
+
+def refolded_by_parts(model: ReadModel, touched: str) -> str:
+    """Return the query that makes the rows of some keys anew without reading the whole log.
+
+    They are folded from their streams; keys of which these are not known are left out. Those of a model that is kept by
+    day are put together of its days.
+    """
+    if model.by_day:
+        of_key = f"(select days.* from {days(model)} as days join {touched} using ({keys(model)}))"
+        return combine(model, f"{of_key} as kept")
+    return fold_of(model, f"({_in_known_streams(model, touched, 'position <= %(up_to)s', LOG)}) as events")
+
+
+def _in_known_streams(model: ReadModel, touched: str, up_to: str, log: str) -> str:
+    return f"""select found.* from {touched} as touched
+    cross join lateral unnest(touched.streams) as known (name)
+    cross join lateral ({events(model, up_to, in_stream("touched.tenant_id", "known.name", log))}) as found
+    where {_same(model)}"""
+
+
+def _same(model: ReadModel) -> str:
+    return " and ".join(f"found.{name} = touched.{name}" for name in ["tenant_id", *model.key])
 
 
 def in_stream(tenant: str, stream: str, log: str = LOG) -> str:
@@ -259,21 +282,42 @@ def in_stream(tenant: str, stream: str, log: str = LOG) -> str:
     return f"(select {ENVELOPE} from {log} where tenant_id = {tenant} and stream_id = {same} offset 0) as stream"
 
 
-def touched(model: ReadModel, log: str = LOG, where: str = NEW) -> str:
-    """Return the common table expressions that give, as `touched`, the keys that events touch and where these lie."""
+SHARES = 2**20
+
+
+def touched(model: ReadModel, log: str = LOG, where: str = NEW, *, sampled: bool = False) -> str:
+    """Return the common table expressions of the keys that events touch.
+
+    `new` has each of them, with the streams of these events; `touched`, with all streams of the key.
+
+    Args:
+        model: the model.
+        log: where the events are read from.
+        where: the condition on the log's columns.
+        sampled: have `touched` hold only keys that `refolded_by_parts` can make anew, and of these as many of `SHARES`
+            as the parameter `share` says, others with each `seed`.
+    """
     present = " and ".join(f"{name} is not null" for name in model.key)
+    named = " || '/' || ".join(["tenant_id", *model.key])
+    chosen = f"\n    where hashtextextended({named}, %(seed)s) & {SHARES - 1} < %(share)s"
+    if not model.by_day:
+        chosen += f" and {streams_with(model, 'new.streams')} is not null"
     return f"""new as (
-    select {keys(model)}, min(stream_id collate "C") as first_stream, max(stream_id collate "C") as last_stream
+    select {keys(model)}, array_agg(distinct stream_id) as streams
     from ({events(model, where, log)}) as events where {present} group by {keys(model)}
 ), touched as materialized (
-    select {keys(model)}, least(first_stream, _first_stream) as first_stream,
-        greatest(last_stream, _last_stream) as last_stream
-    from new left join {table(model)} using ({keys(model)})
+    select {keys(model)}, {streams_with(model, "new.streams")} as streams
+    from new left join {table(model)} as live using ({keys(model)}){chosen if sampled else ""}
 )"""
 
 
+def streams_with(model: ReadModel, further: str) -> str:
+    """Return the expression for all streams of a key: those of its row, if `live` has one, and further ones."""
+    merged = model.merged_streams.format("live._streams", further)
+    return f"case when live.tenant_id is null then {further} else {merged} end"
+
+
 def _refold(model: ReadModel, log: str, where: str) -> str:
-    # A key whose events are all of one stream is read through that stream's index, all others by one scan.
     names = ", ".join(part.name for part in model.parts)
     updates = _lines(f"{part.name} = excluded.{part.name}" for part in model.parts)
     return f"""with {touched(model, log, where)}

@@ -35,8 +35,8 @@ class Version:
         events: the event types it is folded from.
         steps: the named steps that advance it over `new_events`.
         new: the events of a range of positions, with their keys.
-        touched: the keys that these touch.
-        refold: the fold of those keys.
+        touched: the keys that these touch, as `new`, and some of them, or all, as `touched`.
+        refold: the rows of the latter made anew, without reading the whole log.
         fold: the fold of everything.
         fold_at_once: the same, for many events.
         by_day: the fold by day, what identifies its rows beside the key, and its other columns, where these are kept.
@@ -113,8 +113,8 @@ def declared(model: ReadModel) -> Version:
         events=model.events,
         steps=[list(step) for step in sql.steps(model, "new_events", "true")],
         new=sql.events(model, sql.NEW),
-        touched=sql.touched(model),
-        refold=sql.refolded(model, "touched"),
+        touched=sql.touched(model, sampled=True),
+        refold=sql.refolded_by_parts(model, "touched"),
         fold=sql.fold(model),
         fold_at_once=sql.fold_at_once(model),
         by_day=sql.fold_by_day(model) if model.by_day else "",

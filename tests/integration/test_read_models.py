@@ -13,7 +13,7 @@ from analytics_pipelines import progress
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.ingestion.simulator import simulate
-from analytics_pipelines.read_models import projector, sql
+from analytics_pipelines.read_models import comparison, projector, sql
 from analytics_pipelines.read_models.as_of import as_of
 from analytics_pipelines.read_models.columns import ORDER, Derived, Fold, count
 from analytics_pipelines.read_models.models import READ_MODELS
@@ -127,11 +127,11 @@ def test_a_wrong_value_is_found_and_named(database: ConnectionPool) -> None:
         key = connection.execute(f"select campaign_id from {table} order by 1 limit 1").fetchone()
         assert key is not None
         connection.execute(f"update {table} set _emails_sent = _emails_sent + 1 where campaign_id = %s", key)
-        compared, differing = projector.differences(connection, CAMPAIGN_PERFORMANCE)
-        assert compared > 1
-        assert differing == [f"saas/{key[0]}"]
+        found = comparison.differences(connection, CAMPAIGN_PERFORMANCE)
+        assert found.keys > 1
+        assert found.differing == [f"saas/{key[0]}"]
         connection.execute(f"delete from {table} where campaign_id = %s", key)
-        assert projector.differences(connection, CAMPAIGN_PERFORMANCE) == (compared, differing)
+        assert comparison.differences(connection, CAMPAIGN_PERFORMANCE) == found
 
 
 def test_a_changed_declaration_gets_a_table_of_its_own(database: ConnectionPool) -> None:
@@ -151,7 +151,7 @@ def test_a_changed_declaration_gets_a_table_of_its_own(database: ConnectionPool)
     rebuild(database, LEAD_ANALYTICS, EventStore(database).settled_position())
     assert "introductions" not in columns(database)
     with database.connection() as connection:
-        assert projector.differences(connection, LEAD_ANALYTICS)[1] == []
+        assert comparison.differences(connection, LEAD_ANALYTICS).differing == []
     rebuild(database, changed, EventStore(database).settled_position())
     with database.connection() as connection:
         differ = "count(*) filter (where introductions <> introductions_made)"
@@ -210,7 +210,7 @@ def test_a_run_builds_to_one_position(database: ConnectionPool, store: EventStor
 
 def test_names_that_are_taken_are_refused() -> None:
     """A column that would share its state with another, or with the bookkeeping, is refused by name."""
-    for name in ("emails_sent", "lead_id", "first_stream", "last_position", "day"):
+    for name in ("emails_sent", "lead_id", "streams", "last_position", "day"):
         twice = (*LEAD_ANALYTICS.columns, count(name, "Twice", "email_sent"))
         with pytest.raises(PipelinesError, match=f"the name {name} is taken"):
             replace(LEAD_ANALYTICS, columns=twice)

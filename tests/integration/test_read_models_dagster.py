@@ -28,7 +28,7 @@ from analytics_pipelines.cli import pipelines
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.ingestion.simulator import simulate
-from analytics_pipelines.read_models import checking, projector, rebuild, sql
+from analytics_pipelines.read_models import checking, comparison, projector, rebuild, sql
 from analytics_pipelines.read_models.assets import ASSETS
 from analytics_pipelines.read_models.checks import CHECKS, CHECKS_EVERYTHING
 from analytics_pipelines.read_models.columns import count, total
@@ -316,7 +316,7 @@ def test_a_late_event_rewrites_the_touched_rows_and_no_other(database: Connectio
     assert {key for key in after if after[key] != before.get(key)} == set(keys)
     assert len(keys) == touched > 0
     with database.connection() as connection:
-        assert projector.differences(connection, model)[1] == []
+        assert comparison.differences(connection, model).differing == []
 
 
 def test_an_erasure_leaves_every_model_equal_to_its_replay(
@@ -341,7 +341,7 @@ def test_an_erasure_leaves_every_model_equal_to_its_replay(
         lead = connection.execute(
             "select t::text, email_domain from read_models.lead_analytics as t where lead_id = 'ann'"
         ).fetchone()
-        assert [name for model in MODELS for name in projector.differences(connection, model)[1]] == []
+        assert [name for model in MODELS for name in comparison.differences(connection, model).differing] == []
     assert {name: advanced.touched for name, advanced in done.items()} == dict.fromkeys(done, 0)
     assert {model.name: written(database, model) for model in MODELS} == before
     assert lead is not None

@@ -17,7 +17,6 @@ MODEL = ReadModel(
         "the leads created at it."
     ),
     key={"company_id": "The company"},
-    keeps_streams=True,
     columns=(
         _known("company", "text", "Its name, by the newest event that has one", *_TELLS, "lead_created"),
         _known("industry", "text", "Its industry, by the newest event that has one", *_TELLS, "lead_created"),

@@ -27,7 +27,6 @@ MODEL = ReadModel(
     name="customer_profile",
     grain="One row per tenant and customer: what it bought. Cancelled orders count; currencies are not told apart.",
     key={"customer_id": "The customer"},
-    keeps_streams=True,
     columns=(
         earliest("registered_at", "When the customer became known (UTC)", "customer_registered"),
         _known("age_band", "Age band, in the producer's words"),

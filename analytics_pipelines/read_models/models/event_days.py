@@ -18,5 +18,6 @@ MODEL = ReadModel(
     ),
     key={"date": "The UTC day, as text"},
     keys=dict.fromkeys(_ANY, (_DAY,)),
+    by_day=True,
     columns=(count("events", "Events of these types", *_ANY),),
 )

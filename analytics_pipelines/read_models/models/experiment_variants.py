@@ -12,6 +12,7 @@ MODEL = ReadModel(
     # In version 1 a variant is a name, and all weigh the same.
     keys={"experiment_started": ("data ->> 'experiment_id'", "coalesce(item ->> 'variant', item #>> '{}')")},
     each={"experiment_started": "variants"},
+    by_day=True,
     columns=(
         last("name", "text", "What the experiment is called", *_STARTED),
         last("is_control", "boolean", "Whether it is the first variant, with which the others are compared", *_STARTED,

@@ -27,6 +27,7 @@ MODEL = ReadModel(
     ),
     key={"product_id": "The product"},
     each={"order_placed": "lines"},
+    by_day=True,
     columns=(
         last("name", "text", "Name of the product", "product_added"),
         last("department", "text", "Department of the range", "product_added"),

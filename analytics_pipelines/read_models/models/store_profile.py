@@ -7,6 +7,7 @@ MODEL = ReadModel(
     name="store_profile",
     grain="One row per tenant and store that was opened or closed. Orders may name stores of which nothing was told.",
     key={"store_id": "The store"},
+    by_day=True,
     columns=(
         last("name", "text", "Name of the store", "store_opened"),
         last("region", "text", "Region of sale", "store_opened"),

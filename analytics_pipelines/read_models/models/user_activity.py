@@ -11,7 +11,6 @@ MODEL = ReadModel(
     name="user_activity",
     grain="One row per tenant and user: how they came to the app and what they do in it. Bots are users, too.",
     key={"user_id": "The user"},
-    keeps_streams=True,
     columns=(
         first("workspace_id", "text", "The workspace they first came to", *_COURSE, *_DOES),
         last("role", "text", "What they may do in the workspace", "user_registered"),

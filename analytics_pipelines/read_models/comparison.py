@@ -1,0 +1,220 @@
+"""Live rows of a read model against a replay of the log.
+
+Defines `differences` (replay and compare) and `repair` (replay and put right what differs).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, LiteralString, cast
+
+from psycopg import sql as pg
+
+from analytics_pipelines import progress
+from analytics_pipelines.errors import PipelinesError
+from analytics_pipelines.read_models import sql, versions
+from analytics_pipelines.read_models.versions import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import Connection
+
+    from analytics_pipelines.read_models.declaration import ReadModel
+
+SHOWN = 5
+RANGES = 256
+"""Into how many ranges, by the hash of the key, rows are parted to be compared."""
+OLD_FOR_NEW, FEW_OLD = 50, 100_000
+"""How many events of the past, or rows by day, a comparison of touched keys reads for each new event; and in any case.
+
+With a thousand million events a run would otherwise read for hours what ten thousand new ones touch.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a replay showed of live rows.
+
+    Attributes:
+        keys: how many keys were compared.
+        differing: some of those that differ, as `tenant/key`.
+        left_out: how many touched keys were not compared, as that would take too long.
+    """
+
+    keys: int
+    differing: list[str]
+    left_out: int = 0
+
+
+def differences(connection: Connection, model: ReadModel | Version, *, after: int | None = None) -> Comparison:
+    """Replay the model from zero to its checkpoint and compare it with the live rows.
+
+    Rows are compared by a hash of each range of keys first, and by key in the ranges where hashes differ. All must be
+    read as of one moment: where others may advance the model, in a transaction that is at least repeatable read.
+
+    Args:
+        connection: a session.
+        model: the model, or a version of it.
+        after: compare only the keys that events past this position touch, and never read the whole log: keys are
+            folded from their streams, or, where the model is kept by day, put together of their days, of which those
+            in the blocks of these events are folded. Where that were more than `OLD_FOR_NEW` times as many events as
+            are new, some of the keys are picked, other ones each time. None compares all keys.
+    """
+    version = model if isinstance(model, Version) else versions.declared(model)
+    arguments = {"after": after or 0, "up_to": progress.position_of(connection, version.table)}
+    state, days = _state(version), _days(version)
+    if after is None:
+        found = _compare(connection, state, state.live, state.replay, arguments)
+        if version.by_day and not found.differing:
+            found = replace(found, differing=_compare(connection, days, days.live, days.replay, arguments).differing)
+        return found
+    touched, key = f"with {version.touched}", ", ".join(version.key)
+    arguments |= {"seed": arguments["up_to"], "share": 0}
+    (new,) = connection.execute(_sql(f"{touched} select count(*) from new"), arguments).fetchone() or (0,)
+    arguments["share"] = _share(connection, version, arguments, new)
+    live = f"{state.live} join touched using ({key})"
+    found = _compare(connection, state, live, version.refold, arguments, touched)
+    if version.by_day and not found.differing:
+        # All that is kept of the blocks in which the new events lie.
+        first = (after + 1) // sql.BLOCK_POSITIONS
+        live = f"{days.live} join touched using ({key}) where block >= {first}"
+        arguments["after"] = first * sql.BLOCK_POSITIONS - 1
+        found = replace(found, differing=_compare(connection, days, live, version.by_day, arguments, touched).differing)
+    return replace(found, left_out=new - found.keys)
+
+
+def _share(connection: Connection, version: Version, arguments: dict[str, int], touched: int) -> int:
+    """Return how many of `SHARES` of the touched keys may be made anew, as their histories are estimated."""
+    row = connection.execute(
+        "select (select reltuples from pg_class where oid = %s::regclass), "
+        "(select reltuples from pg_class where oid = to_regclass(%s))",
+        [version.table, version.days],
+    ).fetchone()
+    assert row is not None
+    keys, history = row[0], row[1] if version.by_day else arguments["up_to"]
+    estimate = history * touched / max(keys, touched, 1)
+    most = max(FEW_OLD, OLD_FOR_NEW * (arguments["up_to"] - arguments["after"]))
+    return math.ceil(sql.SHARES * min(1, most / max(estimate, 1)))
+
+
+def repair(connection: Connection, version: Version, *, tenant: str = "", key: str = "") -> tuple[int, list[str]]:
+    """Replay the model to its checkpoint and replace the rows that differ, all others stay as they are.
+
+    Returns how many keys were put right, and some of them. Others advance the model after this transaction.
+
+    Args:
+        connection: a session.
+        version: the version.
+        tenant: with `key`, the one row to look at; all unless given.
+        key: its key; of several columns, joined by `/`.
+    """
+    arguments = {"after": 0, "up_to": progress.read_checkpoint(connection, version.table), "tenant": tenant, "key": key}
+    one = f"where tenant_id = %(tenant)s and {_named(version.key[1:])} = %(key)s" if key else ""
+    found: list[tuple[int, list[str]]] = []
+    for rows in [_state(version), *([_days(version)] if version.by_day else [])]:
+        connection.execute(
+            _sql(
+                f"create temporary table replayed on commit drop as "
+                f"select {rows.columns} from ({rows.replay}) as replay {one}"
+            ),
+            arguments,
+        )
+        live = f"(select {rows.columns} from {rows.table} {one}) as live"
+        there = connection.execute(
+            _sql(f"select exists (select from replayed) or exists (select from {live})"), arguments
+        ).fetchone()
+        if key and there == (False,):
+            raise PipelinesError(
+                f"{version.name} has no row {key} of {tenant}, and the log no event of it; correct the name"
+            )
+        connection.execute(
+            _sql(f"create temporary table wrong on commit drop as {_unequal(rows, live, 'replayed')}"), arguments
+        )
+        same = " and ".join(f"target.{name} = wrong.{name}" for name in rows.key)
+        connection.execute(_sql(f"delete from {rows.table} as target using wrong where {same}"))
+        connection.execute(
+            _sql(
+                f"insert into {rows.table} ({rows.columns}) "
+                f"select {rows.columns} from replayed join wrong using ({', '.join(rows.key)})"
+            )
+        )
+        wrong = connection.execute(
+            _sql(f"select {_named(version.key)}, count(*) over () from wrong group by 1 order by 1 limit {SHOWN}")
+        ).fetchall()
+        connection.execute("drop table replayed, wrong")
+        found.append((wrong[0][1] if wrong else 0, [name for name, _ in wrong]))
+    return max(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A table, and the query that replays it."""
+
+    table: str
+    key: list[str]
+    parts: list[str]
+    replay: str
+
+    @property
+    def columns(self) -> str:
+        return ", ".join([*self.key, *self.parts])
+
+    @property
+    def live(self) -> str:
+        return f"select {self.columns} from {self.table}"
+
+
+def _state(version: Version) -> _Rows:
+    return _Rows(version.table, version.key, version.parts, version.fold)
+
+
+def _days(version: Version) -> _Rows:
+    return _Rows(version.days, [*version.key, *version.day_key], version.day_parts, version.by_day)
+
+
+def _compare(  # noqa: PLR0913, PLR0917 - both sides, and what they read
+    connection: Connection, rows: _Rows, live: str, replay: str, arguments: dict[str, Any], common: str = ""
+) -> Comparison:
+    """Compare live rows with replayed ones; `common` are the common table expressions that both read."""
+    replayed = f"select {rows.columns} from ({replay}) as replay"
+    prefix = f"{common}, " if common else "with "
+    place = f"hashtextextended({_named(rows.key)}, 0) & {RANGES - 1}"
+    ranges = f"""{place} as place, count(*) as keys, bit_xor(hash_record_extended(row({rows.columns}), 0)) as hash"""
+    found = connection.execute(
+        _sql(f"""{prefix} live as (select {ranges} from ({live}) as live group by 1),
+            replayed as (select {ranges} from ({replayed}) as replayed group by 1)
+            select coalesce(sum(replayed.keys), 0)::bigint, array_agg(place) filter (
+                where live.keys is distinct from replayed.keys or live.hash is distinct from replayed.hash)
+            from live full join replayed using (place)"""),
+        arguments,
+    ).fetchone()
+    assert found is not None
+    if not found[1]:
+        return Comparison(found[0], [])
+    there = f"where {place} = any(%(places)s)"
+    unequal = _unequal(
+        rows, f"(select * from ({live}) as live {there}) as live", f"(select * from ({replayed}) as replay {there})"
+    )
+    names = connection.execute(
+        _sql(f"{prefix} wrong as ({unequal}) select {_named(rows.key)} from wrong order by 1 limit {SHOWN}"),
+        {**arguments, "places": found[1]},
+    ).fetchall()
+    return Comparison(found[0], [name for (name,) in names])
+
+
+def _unequal(rows: _Rows, live: str, replayed: str) -> str:
+    """Return the query for the keys whose live row is not the replayed one, or that only one side has."""
+    return f"""select {", ".join(rows.key)} from {live} full join {replayed} as replayed using ({", ".join(rows.key)})
+where ({", ".join(f"live.{name}" for name in [*rows.key, *rows.parts])})
+    is distinct from ({", ".join(f"replayed.{name}" for name in [*rows.key, *rows.parts])})"""
+
+
+def _named(key: Sequence[str]) -> str:
+    return " || '/' || ".join(key)
+
+
+def _sql(text: str) -> Any:  # noqa: ANN401
+    """Vouch for generated SQL, as the driver takes no other text: it is made from declarations, which are code."""
+    return pg.SQL(cast("LiteralString", text))
