@@ -29,6 +29,7 @@ from analytics_pipelines.ingestion import simulator
 from analytics_pipelines.local import platform
 from analytics_pipelines.read_models import projector, sql, versions
 from analytics_pipelines.read_models.as_of import as_of, of_streams
+from analytics_pipelines.read_models.comparison import differences
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.settings import Settings
 from benchmarks.measure import Figure, seconds
@@ -201,12 +202,13 @@ def _one_pass(settings: Settings, pool: ConnectionPool, newest: int) -> Figure:
     return Figure(what, f"{ours:.2f} s", other, ours / baseline, "<= 0.7x", ours <= 0.7 * baseline)
 
 
-def _increments(pool: ConnectionPool, history: int) -> dict[str, tuple[float, float]]:
-    """Measure by model what 10,000 events after this position take, and what folding them alone takes."""
-    measured: dict[str, tuple[float, float]] = {}
+def _increments(pool: ConnectionPool, history: int) -> dict[str, tuple[float, float, float]]:
+    """Measure by model what 10,000 events after this position take, folding them alone, and checking what they touch."""
+    measured: dict[str, tuple[float, float, float]] = {}
     for model in (MERGED, REFOLDED):
         times: list[float] = []
         bare: list[float] = []
+        checked: list[float] = []
         for after in range(history, history + ROUNDS * NEW_EVENTS, NEW_EVENTS):
             arguments = {"after": after, "up_to": after + NEW_EVENTS}
             query = f"create temporary table folded on commit drop as {sql.fold(model)}"
@@ -215,21 +217,25 @@ def _increments(pool: ConnectionPool, history: int) -> dict[str, tuple[float, fl
                 connection.rollback()
                 up_to = after + NEW_EVENTS
                 times.append(seconds(lambda c=connection, m=model, u=up_to: projector.advance(c, [m], u)))
-        measured[model.name] = (statistics.median(times), statistics.median(bare))
+            with pool.connection() as connection:
+                checked.append(seconds(lambda c=connection, m=model, a=after: differences(c, m, after=a)))
+        measured[model.name] = (statistics.median(times), statistics.median(bare), statistics.median(checked))
     return measured
 
 
 def _increment_figures(
-    small: dict[str, tuple[float, float]], large: dict[str, tuple[float, float]], history: int
+    small: dict[str, tuple[float, float, float]], large: dict[str, tuple[float, float, float]], history: int
 ) -> Iterator[Figure]:
     for model, limit in ((MERGED, 0.5), (REFOLDED, 3.0)):
-        (before, _), (ours, baseline) = small[model.name], large[model.name]
+        (before, _, short), (ours, baseline, checked) = small[model.name], large[model.name]
         kind = "merged" if model.is_mergeable else "re-folded"
         what = f"{NEW_EVENTS:,} new events on {history:,}: {model.name}, {kind}"
         name = f"folding them alone {baseline:.2f} s"
         yield Figure(what, f"{ours:.2f} s", name, ours / baseline, f"<= {limit} s", ours <= limit)
         what = f"the same, against a history of {FEW_EVENTS:,}"
         yield Figure(what, f"{ours:.2f} s", f"{before:.2f} s", ours / before, "<= 1.5x", ours <= 1.5 * before)
+        what = "a replay of what they touch, against that on this history"
+        yield Figure(what, f"{checked:.2f} s", f"{short:.2f} s", checked / short)
 
 
 def _lead_as_of(pool: ConnectionPool) -> Iterator[Figure]:

@@ -41,23 +41,39 @@ def refused_by_kind(connection: Connection) -> dict[str, int]:
 
 _NEWEST = 1_000
 
+# Of a stream that goes back to before what is detached, the oldest event that is left has none before it.
 _GAPS = """
-    with newest as (
-        select distinct tenant_id, stream_id
-        from (select tenant_id, stream_id from event_log.events
-              where position <= progress.up_to_position() order by position desc limit %s) as events
-    )
-    select tenant_id || '/' || stream_id
-    from newest join event_log.events using (tenant_id, stream_id)
-    where position <= progress.up_to_position()
-    group by tenant_id, stream_id
-    having max(stream_version) <> count(*) or min(stream_version) <> 1 or count(distinct stream_version) <> count(*)
+    select distinct tenant_id || '/' || stream_id
+    from (
+        select tenant_id, stream_id, stream_version from event_log.events
+        where position <= progress.up_to_position() order by position desc limit %s
+    ) as newest
+    cross join lateral (
+        select count(*) filter (where stream_version = newest.stream_version) as same,
+            count(*) filter (where stream_version < newest.stream_version) as before
+        from event_log.events
+        where tenant_id = newest.tenant_id and stream_id = newest.stream_id
+            and stream_version between newest.stream_version - 1 and newest.stream_version
+    ) as neighbours
+    where same <> 1
+        or before <> least(newest.stream_version - 1, 1) and not (
+            before = 0
+            and exists (select from event_log.partitions where detached_at is not null)
+            and not exists (
+                select from event_log.events
+                where tenant_id = newest.tenant_id and stream_id = newest.stream_id
+                    and stream_version < newest.stream_version
+            )
+        )
     order by 1
 """
 
 
 def streams_with_gaps(connection: Connection) -> list[str]:
-    """Return the streams, among those of the newest thousand events, whose versions are not 1, 2, 3, ..."""
+    """Return the streams in which one of the newest thousand events does not follow the version before it.
+
+    What this costs does not grow with the streams; `verify` looks at the whole of each.
+    """
     return [row[0] for row in connection.execute(_GAPS, [_NEWEST]).fetchall()]
 
 

@@ -12,9 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from analytics_pipelines import connections
+from analytics_pipelines import connections, progress
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import EventStore, InvalidEventError, NewEvent, audit, audit_commands, digests
+from analytics_pipelines.event_log import (
+    EventStore,
+    InvalidEventError,
+    NewEvent,
+    audit,
+    audit_commands,
+    digests,
+    statistics,
+)
 from analytics_pipelines.event_log import partitions as log_partitions
 
 if TYPE_CHECKING:
@@ -85,6 +93,36 @@ def test_what_was_detached_is_still_known(full: ConnectionPool, store: EventStor
     found = {one.check: one for one in audit.verify(full, tmp_path, archive)}
     assert found["archive"].passed
     assert "not at hand, not verified" in found["archive"].detail
+
+
+def test_a_detach_leaves_no_gap_in_a_stream(full: ConnectionPool, database_settings: Settings, tmp_path: Path) -> None:
+    """The oldest event that is left follows none; one that is missing between two is a gap, before and after."""
+    assert gaps(full) == []
+    archive = tmp_path / "archive"
+    log_partitions.export(full, FIRST, archive)
+    log_partitions.detach(full, FIRST, archive)
+    assert gaps(full) == []
+    remove(database_settings, "payment-34")
+    assert gaps(full) == ["shop/order-1"]
+
+
+def test_an_event_that_is_missing_between_two_is_a_gap(full: ConnectionPool, database_settings: Settings) -> None:
+    """The version before another is missed, and the first of a stream."""
+    remove(database_settings, "payment-0", "payment-35")
+    assert gaps(full) == ["shop/order-0", "shop/order-2"]
+
+
+def gaps(pool: ConnectionPool) -> list[str]:
+    with pool.connection() as connection:
+        progress.set_position(connection, END + 9)
+        return statistics.streams_with_gaps(connection)
+
+
+def remove(settings: Settings, *event_ids: str) -> None:
+    with psycopg.connect(connections.admin_url(settings)) as connection:
+        connection.execute("set session_replication_role = replica")
+        removed = connection.execute("delete from event_log.events where event_id = any(%s)", [list(event_ids)])
+        assert removed.rowcount == len(event_ids)
 
 
 def test_a_changed_export_is_found(full: ConnectionPool, tmp_path: Path) -> None:
