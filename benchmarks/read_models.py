@@ -203,7 +203,7 @@ def _one_pass(settings: Settings, pool: ConnectionPool, newest: int) -> Figure:
 
 
 def _increments(pool: ConnectionPool, history: int) -> dict[str, tuple[float, float, float]]:
-    """Measure by model what 10,000 events after this position take, folding them alone, and checking what they touch."""
+    """Measure by model what 10,000 events after this position take: all of it, folding them alone, and the check."""
     measured: dict[str, tuple[float, float, float]] = {}
     for model in (MERGED, REFOLDED):
         times: list[float] = []
