@@ -135,7 +135,7 @@ def of_streams(model: ReadModel, by: Axis) -> str:
     {_of_key(model, sql.table(model))}
 )
 select (select position from here), (select _streams is null from live),
-    {_shown(model, _of_key(model, f"({sql.fold(model, where, log)})"))}"""
+    {_shown(model, _of_key(model, f"({sql.fold(model, where, log, streams=False)})"))}"""
 
 
 def changes(  # noqa: PLR0913 - a question in full
@@ -198,7 +198,7 @@ def _shown(model: ReadModel, state: str) -> str:
 
 def _of_log(model: ReadModel, by: Axis) -> str:
     where = f"position <= %(up_to)s and tenant_id = %(tenant_id)s and {AXES[by]} <= %(at)s"
-    return _of_key(model, f"({sql.fold(model, where)})")
+    return _of_key(model, f"({sql.fold(model, where, streams=False)})")
 
 
 def _of_days(model: ReadModel, by: Axis) -> str:

@@ -30,17 +30,18 @@ _WORD = re.compile(r"\w+")
 # data ->> 'field', data #>> '{field,...}', data ? 'field'; data['field'] is for what a producer adds to its schema.
 _FIELD = re.compile(r"(?<![\w.])data\s*(?:->>?\s*'(\w+)'|#>>?\s*'\{(\w+)|\?\s*'(\w+)')")
 
+STREAMS = "_streams"
+"""The part of every row's state that names the streams which its events lie in; null where they are not known."""
 MOST_STREAMS = 64
 """The streams of a key that are kept by name; of a key of more, none are."""
 _ADDED = f"read_models.add_streams({{0}}, {{1}}, {MOST_STREAMS})"
 
-# Which streams the events of a key lie in, so that they are found by the streams' index; null where that is not known.
 # What merges is folded by key and stream first, and then by key, which costs least: leads by key alone, with their
 # streams sorted out afterwards, took 1.3 times as long (2 million events).
-_STREAMS = Part("_streams", "stream_id", _ADDED, f"read_models.streams(array_agg({{0}}), {MOST_STREAMS})")
-_STREAMS_ANEW = Part("_streams", f"read_models.streams(array_agg(distinct stream_id), {MOST_STREAMS})")
+_STREAMS = Part(STREAMS, "stream_id", _ADDED, f"read_models.streams(array_agg({{0}}), {MOST_STREAMS})")
+_STREAMS_ANEW = Part(STREAMS, f"read_models.streams(array_agg(distinct stream_id), {MOST_STREAMS})")
 _ONLY_STREAM = Part(
-    "_streams",
+    STREAMS,
     'case when min(stream_id collate "C") = max(stream_id collate "C") then array[min(stream_id collate "C")] end',
     "case when {0} = {1} then {0} end",
     "case when count(*) = count({0}) and min({0}) = max({0}) then min({0}) end",

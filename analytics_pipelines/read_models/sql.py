@@ -13,6 +13,7 @@ from statistics import mode
 from typing import TYPE_CHECKING
 
 from analytics_pipelines.read_models.columns import Derived, literal
+from analytics_pipelines.read_models.declaration import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,18 +98,19 @@ def keys(model: ReadModel) -> str:
     return ", ".join(["tenant_id", *model.key])
 
 
-def fold(model: ReadModel, where: str = NEW, log: str = LOG) -> str:
+def fold(model: ReadModel, where: str = NEW, log: str = LOG, *, streams: bool = True) -> str:
     """Return the query that folds events into one row of state per tenant and key.
 
     Args:
         model: the model.
         where: the condition on the log's columns.
         log: where the events are read from.
+        streams: also find the streams of each key; what is only to be shown needs them not.
     """
-    return fold_of(model, f"({events(model, where, log)}) as events")
+    return fold_of(model, f"({events(model, where, log)}) as events", streams=streams)
 
 
-def fold_of(model: ReadModel, source: str, *, by_day: bool = False, where: str = "") -> str:
+def fold_of(model: ReadModel, source: str, *, by_day: bool = False, where: str = "", streams: bool = True) -> str:
     """Return the query that folds what `events()` gives into a row for each key, or for each key, day and block.
 
     What merges, and is not kept by day, is folded by key and stream first: so it is known which streams a key has.
@@ -118,12 +120,13 @@ def fold_of(model: ReadModel, source: str, *, by_day: bool = False, where: str =
         source: what is read.
         by_day: whether to keep days and blocks of the log apart.
         where: which keys; all that are there unless given. It must not hold for a missing one.
+        streams: also find the streams of each key.
     """
-    parts = _lines(f"{_escaped(part.fold)} as {part.name}" for part in model.parts)
+    parts = _lines(f"{_escaped(part.fold)} as {part.name}" for part in model.parts if streams or part.name != STREAMS)
     bounds = "".join(f",\n    {bound} as _{name}" for name, bound in DAY_BOUNDS.items()) if by_day else ""
     present = where or " and ".join(f"{name} is not null" for name in model.key)
     further = BY_DAY if by_day else {}
-    by_stream = model.is_mergeable and not model.by_day
+    by_stream = streams and model.is_mergeable and not model.by_day
     named = ", ".join([keys(model), *(f"{expression} as {name}" for name, expression in further.items())])
     grouped = ", ".join([keys(model), *further.values(), *(["stream_id"] if by_stream else [])])
     folded = f"""select {named},

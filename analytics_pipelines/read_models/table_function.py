@@ -73,7 +73,7 @@ def _body(model: ReadModel) -> str:
     select position from progress.checkpoints where tenant_id = '*' and reader = {reader}))
     and occurred_at <= coalesce($1, 'infinity')
     and ((select access.sees_all()) or tenant_id in (select access.tenants()))"""
-    query = sql.view(model, f"({sql.fold(model, where)}) as state").replace("%%", "%")
+    query = sql.view(model, f"({sql.fold(model, where, streams=False)}) as state").replace("%%", "%")
     # The columns that it returns are named like columns that it reads, which are meant. Planned anew for each call, and
     # in parallel, unlike a function in plain SQL.
     return f"#variable_conflict use_column\nbegin\nreturn query {query};\nend"
