@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from analytics_pipelines.automation.unfinished import has_failed, unfinished
+from analytics_pipelines.automation.plan import descendants
+from analytics_pipelines.automation.unfinished import has_failed, unfinished, unfoldable
 from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def build(
             _wait_for_others(instance, say)
             report = BuildReport([])
             if chosen := _choose(pool, settings, instance, defs, nodes, everything=everything):
-                watch = _Watch(instance, defs, chosen, show)
+                kept_back = descendants(nodes, unfoldable(instance, pool, chosen))
+                watch = _Watch(instance, defs, [name for name in chosen if name not in kept_back], show)
                 _run(instance, defs.resolve_job_def("lineage"), watch)
                 report.run_id, report.failures = watch.run_id, watch.failures
                 report.made = [name for name in chosen if watch.has_made(name)]

@@ -1,8 +1,8 @@
 """Which assets a build has to make: like make, only what is not up to date.
 
-Defines `stale()`. An asset is up to date when it was built by the code of today and nothing that it reads has changed
-since: no event of the types it folds, no asset it derives from, no tenant's watermark, which is its clock. No Dagster
-here: the graph comes as plain values.
+Defines `stale()`, and `descendants()`. An asset is up to date when it was built by the code of today and nothing that
+it reads has changed since: no event of the types it folds, no asset it derives from, no tenant's watermark, which is
+its clock. No Dagster here: the graph comes as plain values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from analytics_pipelines.progress import Build
 
@@ -72,6 +72,15 @@ def in_order(nodes: Mapping[str, Node]) -> list[str]:
     """Return the keys with every asset after those it derives from."""
     graph = {key: sorted(parent for parent in node.parents if parent in nodes) for key, node in sorted(nodes.items())}
     return list(TopologicalSorter(graph).static_order())
+
+
+def descendants(nodes: Mapping[str, Node], keys: Collection[str]) -> set[str]:
+    """Return what derives from any of these assets, directly or through others."""
+    found: set[str] = set()
+    for key in in_order(nodes):
+        if not nodes[key].parents.isdisjoint(found | set(keys)):
+            found.add(key)
+    return found
 
 
 def _is_stale(node: Node, key: str, builds: Mapping[str, Build], news: News, chosen: list[str]) -> bool:

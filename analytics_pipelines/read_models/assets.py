@@ -55,8 +55,8 @@ def _spec(model: ReadModel) -> AssetSpec:
 CAN_BE_FOLDED = "can_be_folded"
 _WORDS = (
     "Postgres understands the declaration, and every event up to the run's position could be folded by it. Where not, "
-    "the model stays as it was, and all other read models go on. What derives from it waits; dbt's models, which are "
-    "one step, do if one of them reads it."
+    "the model stays as it was, and all other read models go on. What derives from it waits; in the run that finds it "
+    "out all of dbt's models do, which are one step, if one of them reads it."
 )
 
 
@@ -80,7 +80,7 @@ def read_models(
     for model in READ_MODELS.values():
         if AssetCheckKey(asset_key(model), CAN_BE_FOLDED) in context.selected_asset_check_keys:
             reason = failed.pop(model.name, "") if model in models else _misunderstood(platform, model)
-            facts = {"reason": reason} if reason else {}
+            facts = {"reason": reason, "version": sql.version(model)} if reason else {}
             yield AssetCheckResult(
                 passed=not reason, asset_key=asset_key(model), check_name=CAN_BE_FOLDED, metadata=facts
             )

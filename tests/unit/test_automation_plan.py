@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from analytics_pipelines.automation.plan import News, Node, in_order, stale
+from analytics_pipelines.automation.plan import News, Node, descendants, in_order, stale
 from analytics_pipelines.progress import Build
 
 NODES = {
@@ -82,3 +82,10 @@ def test_the_order_is_that_of_the_lineage() -> None:
     order = in_order(NODES)
     for name, node in NODES.items():
         assert all(order.index(parent) < order.index(name) for parent in node.parents)
+
+
+def test_what_derives_from_an_asset_is_all_that_reads_it_however_indirectly() -> None:
+    """Without the asset itself."""
+    assert descendants(NODES, ["orders"]) == {"revenue"}
+    assert descendants(NODES, ["sources/a", "revenue"]) == BEHIND_THE_LOG
+    assert descendants(NODES, []) == set()
