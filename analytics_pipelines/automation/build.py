@@ -98,11 +98,12 @@ def build(
             report = BuildReport([])
             if chosen := _choose(pool, settings, instance, defs, nodes, everything=everything):
                 kept_back = descendants(nodes, unfoldable(instance, pool, chosen))
-                watch = _Watch(instance, defs, [name for name in chosen if name not in kept_back], show)
+                tried = [name for name in chosen if name not in kept_back]
+                watch = _Watch(instance, defs, tried, show)
                 _run(instance, defs.resolve_job_def("lineage"), watch)
                 report.run_id, report.failures = watch.run_id, watch.failures
-                report.made = [name for name in chosen if watch.has_made(name)]
-                report.not_made = [name for name in chosen if not watch.has_made(name)]
+                report.made = [name for name in tried if watch.has_made(name)]
+                report.not_made = [name for name in chosen if name not in report.made]
         with pool.connection() as connection:
             report.builds = progress.builds(connection)
             report.retired = removal.retired(connection, nodes)
