@@ -5,7 +5,6 @@ Defines `differences` (replay and compare) and `repair` (replay and put right wh
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
@@ -27,7 +26,8 @@ SHOWN = 5
 RANGES = 256
 """Into how many ranges, by the hash of the key, rows are parted to be compared."""
 OLD_FOR_NEW, FEW_OLD = 50, 100_000
-"""How many events of the past, or rows by day, a comparison of touched keys reads for each new event; and in any case.
+"""How many events of the past, or rows by day, are read to compare what new events touched: for each of these, and at
+least.
 
 With a thousand million events a run would otherwise read for hours what ten thousand new ones touch.
 """
@@ -59,8 +59,8 @@ def differences(connection: Connection, model: ReadModel | Version, *, after: in
         model: the model, or a version of it.
         after: compare only the keys that events past this position touch, and never read the whole log: keys are
             folded from their streams, or, where the model is kept by day, put together of their days, of which those
-            in the blocks of these events are folded. Where that were more than `OLD_FOR_NEW` times as many events as
-            are new, some of the keys are picked, other ones each time. None compares all keys.
+            in the blocks of these events are folded. Where their streams or days were too long (see `OLD_FOR_NEW`),
+            some of the keys are picked, other ones each time. None compares all keys.
     """
     version = model if isinstance(model, Version) else versions.declared(model)
     arguments = {"after": after or 0, "up_to": progress.position_of(connection, version.table)}
@@ -70,33 +70,59 @@ def differences(connection: Connection, model: ReadModel | Version, *, after: in
         if version.by_day and not found.differing:
             found = replace(found, differing=_compare(connection, days, days.live, days.replay, arguments).differing)
         return found
-    touched, key = f"with {version.touched}", ", ".join(version.key)
-    arguments |= {"seed": arguments["up_to"], "share": 0}
-    (new,) = connection.execute(_sql(f"{touched} select count(*) from new"), arguments).fetchone() or (0,)
-    arguments["share"] = _share(connection, version, arguments, new)
-    live = f"{state.live} join touched using ({key})"
-    found = _compare(connection, state, live, version.refold, arguments, touched)
-    if version.by_day and not found.differing:
+    query = f"create temporary table touched on commit drop as with {version.touched} select * from touched"
+    touched = connection.execute(_sql(query), arguments).rowcount
+    _pick(connection, version, max(FEW_OLD, OLD_FOR_NEW * (arguments["up_to"] - after)), arguments["up_to"])
+    key = ", ".join(version.key)
+    found = _compare(connection, state, f"{state.live} join touched using ({key})", version.refold, arguments)
+    if version.by_day and found.keys and not found.differing:
         # All that is kept of the blocks in which the new events lie.
         first = (after + 1) // sql.BLOCK_POSITIONS
-        live = f"{days.live} join touched using ({key}) where block >= {first}"
         arguments["after"] = first * sql.BLOCK_POSITIONS - 1
-        found = replace(found, differing=_compare(connection, days, live, version.by_day, arguments, touched).differing)
-    return replace(found, left_out=new - found.keys)
+        live = f"{days.live} join touched using ({key}) where block >= {first}"
+        replay = f"select {days.columns} from ({version.by_day}) as by_day join touched using ({key})"
+        found = replace(found, differing=_compare(connection, days, live, replay, arguments).differing)
+    connection.execute("drop table touched")
+    return replace(found, left_out=touched - found.keys)
 
 
-def _share(connection: Connection, version: Version, arguments: dict[str, int], touched: int) -> int:
-    """Return how many of `SHARES` of the touched keys may be made anew, as their histories are estimated."""
-    row = connection.execute(
-        "select (select reltuples from pg_class where oid = %s::regclass), "
-        "(select reltuples from pg_class where oid = to_regclass(%s))",
-        [version.table, version.days],
-    ).fetchone()
-    assert row is not None
-    keys, history = row[0], row[1] if version.by_day else arguments["up_to"]
-    estimate = history * touched / max(keys, touched, 1)
-    most = max(FEW_OLD, OLD_FOR_NEW * (arguments["up_to"] - arguments["after"]))
-    return math.ceil(sql.SHARES * min(1, most / max(estimate, 1)))
+def _pick(connection: Connection, version: Version, most: int, seed: int) -> None:
+    """Leave as many keys in `touched` as can be made anew from so many events, or rows by day; with each seed others.
+
+    A key weighs what its streams have events, those that others share as well. Of days it is taken to have as many as
+    the others.
+    """
+    if version.by_day:
+        row = connection.execute(
+            "select sum(reltuples) filter (where oid = to_regclass(%(days)s)) "
+            "/ greatest(sum(reltuples) filter (where oid = %(table)s::regclass), 1) "
+            "from pg_class where oid in (%(table)s::regclass, to_regclass(%(days)s))",
+            {"table": version.table, "days": version.days},
+        ).fetchone()
+        weight = str(max(1, round(row[0] or 1) if row else 1))
+    elif connection.execute(
+        "select from pg_attribute where attrelid = 'pg_temp.touched'::regclass and attname = 'streams'"
+    ).rowcount:
+        weight = """case when streams is not null then (
+            select coalesce(sum(head.version), 0) from unnest(streams) as known (name)
+            join event_log.streams as head on head.tenant_id = touched.tenant_id and head.stream_id = known.name
+        ) end"""
+    else:  # a version of a former release, whose re-fold reads what it needs
+        return
+    connection.execute(
+        _sql(f"""with weighed as (
+            select ctid as place, {weight} as weight, hashtextextended({_named(version.key)}, %(seed)s) as chance
+            from touched
+        ), picked as (
+            select place from (
+                select place, sum(weight) over (order by chance, place) as together
+                from weighed where weight <= %(most)s
+            ) as light where together <= %(most)s
+        )
+        delete from touched where ctid not in (select place from picked)"""),
+        {"most": most, "seed": seed},
+    )
+    connection.execute("analyze touched")
 
 
 def repair(connection: Connection, version: Version, *, tenant: str = "", key: str = "") -> tuple[int, list[str]]:
@@ -174,16 +200,13 @@ def _days(version: Version) -> _Rows:
     return _Rows(version.days, [*version.key, *version.day_key], version.day_parts, version.by_day)
 
 
-def _compare(  # noqa: PLR0913, PLR0917 - both sides, and what they read
-    connection: Connection, rows: _Rows, live: str, replay: str, arguments: dict[str, Any], common: str = ""
-) -> Comparison:
-    """Compare live rows with replayed ones; `common` are the common table expressions that both read."""
+def _compare(connection: Connection, rows: _Rows, live: str, replay: str, arguments: dict[str, Any]) -> Comparison:
+    """Compare live rows with replayed ones."""
     replayed = f"select {rows.columns} from ({replay}) as replay"
-    prefix = f"{common}, " if common else "with "
     place = f"hashtextextended({_named(rows.key)}, 0) & {RANGES - 1}"
     ranges = f"""{place} as place, count(*) as keys, bit_xor(hash_record_extended(row({rows.columns}), 0)) as hash"""
     found = connection.execute(
-        _sql(f"""{prefix} live as (select {ranges} from ({live}) as live group by 1),
+        _sql(f"""with live as (select {ranges} from ({live}) as live group by 1),
             replayed as (select {ranges} from ({replayed}) as replayed group by 1)
             select coalesce(sum(replayed.keys), 0)::bigint, array_agg(place) filter (
                 where live.keys is distinct from replayed.keys or live.hash is distinct from replayed.hash)
@@ -198,7 +221,7 @@ def _compare(  # noqa: PLR0913, PLR0917 - both sides, and what they read
         rows, f"(select * from ({live}) as live {there}) as live", f"(select * from ({replayed}) as replay {there})"
     )
     names = connection.execute(
-        _sql(f"{prefix} wrong as ({unequal}) select {_named(rows.key)} from wrong order by 1 limit {SHOWN}"),
+        _sql(f"with wrong as ({unequal}) select {_named(rows.key)} from wrong order by 1 limit {SHOWN}"),
         {**arguments, "places": found[1]},
     ).fetchall()
     return Comparison(found[0], [name for (name,) in names])

@@ -35,7 +35,7 @@ class Version:
         events: the event types it is folded from.
         steps: the named steps that advance it over `new_events`.
         new: the events of a range of positions, with their keys.
-        touched: the keys that these touch, as `new`, and some of them, or all, as `touched`.
+        touched: the keys that these touch, as `new` and `touched`.
         refold: the rows of the latter made anew, without reading the whole log.
         fold: the fold of everything.
         fold_at_once: the same, for many events.
@@ -113,7 +113,7 @@ def declared(model: ReadModel) -> Version:
         events=model.events,
         steps=[list(step) for step in sql.steps(model, "new_events", "true")],
         new=sql.events(model, sql.NEW),
-        touched=sql.touched(model, sampled=True),
+        touched=sql.touched(model),
         refold=sql.refolded_by_parts(model, "touched"),
         fold=sql.fold(model),
         fold_at_once=sql.fold_at_once(model),

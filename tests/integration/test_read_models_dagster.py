@@ -186,7 +186,7 @@ def test_a_model_that_cannot_be_folded_fails_its_check_and_keeps_no_other_from_b
     brittle = total("odd", "Odd", "lead_created", value="event_id::numeric / 0")
     monkeypatch.setitem(READ_MODELS, "lead_analytics", replace(LEADS, columns=(*LEADS.columns, brittle)))
     assert left_out() == []  # only an event tells
-    result = asset_runs.run([*ASSETS, *CHECKS, upon_leads, upon_orders])
+    result = asset_runs.run([*ASSETS, upon_leads, upon_orders])
     assert result.success
     others = {f"read_models/{model.name}" for model in MODELS} - {"read_models/lead_analytics"}
     assert set(asset_runs.metadata(result)) == others | {"upon_orders"}
