@@ -41,7 +41,7 @@ def refused_by_kind(connection: Connection) -> dict[str, int]:
 
 _NEWEST = 1_000
 
-# Of a stream that goes back to before what is detached, the oldest event that is left has none before it.
+# Where partitions are detached, the oldest event that is left of a stream may have none before it.
 _GAPS = """
     select distinct tenant_id || '/' || stream_id
     from (

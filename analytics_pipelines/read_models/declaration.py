@@ -71,9 +71,9 @@ class ReadModel:
         each: for event types that are about many keys: the payload's list, each `item` of which is taken for itself. A
             key column is then looked for in the item.
         by_day: also keep partial results by day of event time and block of the log, instead of the names of a key's
-            streams. For keys whose events lie in more than `MOST_STREAMS` streams, or in very long ones: what was and
-            what is checked at each run is then made of days. It costs about a row for each day that a key had events,
-            and one for each late event.
+            streams. For keys whose events lie in more than `MOST_STREAMS` streams: what was, and what is checked at
+            each run, is then made of days. It costs about a row for each day that a key had events, and one for each
+            late event.
     """
 
     name: str

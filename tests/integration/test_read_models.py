@@ -208,6 +208,16 @@ def test_a_run_builds_to_one_position(database: ConnectionPool, store: EventStor
         assert connection.execute("select progress.watermark('shop')").fetchone() == (NOON + timedelta(hours=1),)
 
 
+def test_a_field_that_no_schema_has_looked_at_breaks_no_row(database: ConnectionPool) -> None:
+    """A lost deal may carry an amount of any kind, which is not what it brought."""
+    lost = {"deal_id": "1", "lead_id": "1", "reason": "price", "amount": [1], "currency": "none"}
+    EventStore(database).append_batch("saas", [NewEvent("test", "1", "deal-1", "deal_lost", NOON, lost)])
+    advance(database, READ_MODELS["deal_state"])
+    with database.connection() as connection:
+        found = connection.execute("select won_amount, won_currency from read_models.deal_state").fetchall()
+    assert found == [(None, None)]
+
+
 def test_names_that_are_taken_are_refused() -> None:
     """A column that would share its state with another, or with the bookkeeping, is refused by name."""
     for name in ("emails_sent", "lead_id", "streams", "last_position", "day"):

@@ -7,6 +7,12 @@ _EVENTS = ("deal_opened", "deal_stage_changed", "deal_amount_changed", "deal_won
 _EXPECTED = ("deal_opened", "deal_amount_changed")
 _OUTCOME = ("deal_won", "deal_lost")
 
+
+def _of(event: str, name: str) -> str:
+    # The other outcome's payload may hold a field of the name that no schema has looked at.
+    return f"case event_type when '{event}' then data ->> '{name}' end"
+
+
 MODEL = ReadModel(
     name="deal_state",
     grain="One row per tenant and deal: where it stands. Of several outcomes the last one holds.",
@@ -23,7 +29,7 @@ MODEL = ReadModel(
         last("opened_currency", "text", "ISO 4217 code of `opened_amount`", "deal_opened", value="data ->> 'currency'"),
         last("expected_currency", "text", "ISO 4217 code of `expected_amount`", *_EXPECTED,
              value="data ->> 'currency'"),
-        last("won_currency", "text", "ISO 4217 code of `won_amount`", *_OUTCOME, value="data ->> 'currency'"),
+        last("won_currency", "text", "ISO 4217 code of `won_amount`", *_OUTCOME, value=_of("deal_won", "currency")),
         Derived("currency", "text", "ISO 4217 code of what it brought, or is expected to bring",
                 "coalesce(won_currency, expected_currency)"),
         last("stage", "text", "Stage of the funnel, by the newest change; null before the first", "deal_stage_changed"),
@@ -31,8 +37,9 @@ MODEL = ReadModel(
         last("outcome", "text", "won or lost; null while it is open", *_OUTCOME,
              value="case event_type when 'deal_won' then 'won' else 'lost' end"),
         latest("closed_at", "When it was won or lost (UTC)", *_OUTCOME),
-        last("won_amount", "numeric", "What it brought; null unless it is won", *_OUTCOME, value="data ->> 'amount'"),
-        last("lost_reason", "text", "Why it was lost; null unless it is", *_OUTCOME, value="data ->> 'reason'"),
+        last("won_amount", "numeric", "What it brought; null unless it is won", *_OUTCOME,
+             value=_of("deal_won", "amount")),
+        last("lost_reason", "text", "Why it was lost; null unless it is", *_OUTCOME, value=_of("deal_lost", "reason")),
         latest("last_event_at", "Newest event of the row (UTC)", *_EVENTS),
     ),
 )  # fmt: skip
