@@ -26,8 +26,8 @@ SHOWN = 5
 RANGES = 256
 """Into how many ranges, by the hash of the key, rows are parted to be compared."""
 OLD_FOR_NEW, FEW_OLD = 50, 100_000
-"""How many events of the past, or rows by day, are read to compare what new events touched: for each of these, and at
-least.
+"""How many events of the past, or rows by day, may be read to compare what new events touched: for each of these, and
+in any case.
 
 With a thousand million events a run would otherwise read for hours what ten thousand new ones touch.
 """
@@ -119,7 +119,7 @@ def _pick(connection: Connection, version: Version, most: int, seed: int) -> Non
                 from weighed where weight <= %(most)s
             ) as light where together <= %(most)s
         )
-        delete from touched where ctid not in (select place from picked)"""),
+        delete from touched where not exists (select from picked where picked.place = touched.ctid)"""),
         {"most": most, "seed": seed},
     )
     connection.execute("analyze touched")
