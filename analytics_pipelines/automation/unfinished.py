@@ -9,7 +9,7 @@ from dagster import AssetCheckKey, AssetKey, RunsFilter
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from dagster import AssetCheckEvaluation, DagsterEvent, DagsterInstance, Definitions
+    from dagster import DagsterEvent, DagsterInstance, Definitions
     from psycopg_pool import ConnectionPool
 
 
@@ -67,8 +67,7 @@ def unfoldable(instance: DagsterInstance, pool: ConnectionPool, names: Collectio
     for model in models:
         check = checks.get(keys[model.name])
         event = check.event.dagster_event if check is not None and check.event else None
-        evaluation = event.asset_check_evaluation_data if event is not None else None
-        failed = evaluation is not None and not evaluation.passed and _version(evaluation) == sql.version(model)
+        failed = event is not None and has_failed(event) and _version(event) == sql.version(model)
         with pool.connection() as connection:
             try:
                 if not failed and not versions.exists(connection, versions.declared(model)):
@@ -80,8 +79,8 @@ def unfoldable(instance: DagsterInstance, pool: ConnectionPool, names: Collectio
     return found
 
 
-def _version(evaluation: AssetCheckEvaluation) -> object:
-    version = evaluation.metadata.get("version")
+def _version(event: DagsterEvent) -> object:
+    version = event.asset_check_evaluation_data.metadata.get("version")
     return version.value if version is not None else None
 
 
