@@ -266,16 +266,21 @@ def refolded_by_parts(model: ReadModel, touched: str) -> str:
 
 def _in_known_streams(model: ReadModel, touched: str, up_to: str, log: str) -> str:
     # Each stream is read once, however many keys lie in it: 1,000 orders of two shared streams took 10 s, and take 0.2.
-    # The CASE has the keys looked up in a hash table: as a join, with keys that nobody has counted, Postgres compared
-    # each event with each key (20,000 orders took minutes).
-    named = keys(model)
-    found = ", ".join(f"found.{name}" for name in ["tenant_id", *model.key])
+    # The keys go with it as a set. As a join they would be compared with each event where Postgres expects few of them,
+    # and as a subquery where it expects many: 20,000 orders took nine minutes.
     return f"""select found.* from (
-        select distinct keys.tenant_id as of_tenant, names.name
+        select keys.tenant_id as of_tenant, names.name, jsonb_object_agg({_coded(model, "keys")}, true) as coded
         from {touched} as keys cross join lateral unnest(keys.streams) as names (name)
+        group by keys.tenant_id, names.name
     ) as known
     cross join lateral ({events(model, up_to, in_stream("known.of_tenant", "known.name", log))}) as found
-    where case when ({found}) in (select {named} from {touched} as keys where streams is not null) then true end"""
+    where known.coded ? {_coded(model, "found")}"""
+
+
+def _coded(model: ReadModel, relation: str) -> str:
+    """Return the key as one text, which no other key has; null without one of its columns."""
+    *first, last = (f"{relation}.{name}" for name in model.key)
+    return "(" + " || ".join([*(f"length({name}) || ':' || {name}" for name in first), last]) + ")"
 
 
 def _same(model: ReadModel) -> str:
