@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from analytics_pipelines.automation.plan import descendants
-from analytics_pipelines.automation.unfinished import has_failed, unfinished, unfoldable
+from analytics_pipelines.automation.selection import kept_back, nodes_of
+from analytics_pipelines.automation.unfinished import has_failed, unfinished
 from analytics_pipelines.errors import PipelinesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from dagster import AssetKey, DagsterEvent, DagsterInstance, Definitions, JobDefinition
     from psycopg import Connection
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Show = Callable[[str, int, int], None]
 
 POLL_SECONDS = 1.0
-EVENTS_METADATA = "pipelines/events"
 # The run's log is kept in Dagster's storage; on the terminal the bars say enough.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -51,7 +50,7 @@ class BuildReport:
         run_id: the Dagster run, if there was one.
         failures: what went wrong: a line for each failed asset and each failed check that blocks.
         retired: the assets that are there to be read, and in the lineage no more.
-        ignored: the files of the landing folder that are never taken as they are, with the reason.
+        ignored: what is in the landing folder and never taken as it is, with the reason.
     """
 
     made: list[str]
@@ -82,13 +81,13 @@ def build(
     from dagster import DagsterInstance
 
     from analytics_pipelines import progress
-    from analytics_pipelines.automation import removal
+    from analytics_pipelines.automation import jobs, removal
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import EventStore
     from analytics_pipelines.ingestion import landing
     from analytics_pipelines.local.dagster import dagster_environment, prepare
 
-    nodes = lineage(defs)
+    nodes = nodes_of(defs.resolve_asset_graph(), jobs.lineage)
 
     with open_pool(settings) as pool:
         prepare(settings.home)
@@ -97,8 +96,8 @@ def build(
             _wait_for_others(instance, say)
             report = BuildReport([])
             if chosen := _choose(pool, settings, instance, defs, nodes, everything=everything):
-                kept_back = descendants(nodes, unfoldable(instance, pool, chosen))
-                tried = [name for name in chosen if name not in kept_back]
+                left_out = kept_back(instance, pool, nodes)
+                tried = [name for name in chosen if name not in left_out]
                 watch = _Watch(instance, defs, tried, show)
                 _run(instance, defs.resolve_job_def("lineage"), watch)
                 report.run_id, report.failures = watch.run_id, watch.failures
@@ -191,21 +190,6 @@ def _damaged(pool: ConnectionPool, settings: Settings, connection: Connection) -
         found.add("event_log/quarantine")
     # What is built from such a mart was kept back, and must not be built on it as if nothing was the matter.
     return frozenset(found | progress.broken(connection))
-
-
-def lineage(defs: Definitions) -> dict[str, Node]:
-    """Return the assets that a build may make, by asset key."""
-    from analytics_pipelines.automation import jobs
-    from analytics_pipelines.automation.plan import Node
-
-    graph = defs.resolve_asset_graph()
-    nodes: dict[str, Node] = {}
-    for key in jobs.lineage.selection.resolve(graph) & graph.materializable_asset_keys:
-        asset = graph.get(key)
-        parents = frozenset(parent.to_user_string() for parent in asset.parent_keys)
-        events: Iterable[str] = asset.metadata.get(EVENTS_METADATA, ())
-        nodes[key.to_user_string()] = Node(asset.code_version or "", parents, frozenset(events))
-    return nodes
 
 
 def _run(instance: DagsterInstance, job: JobDefinition, watch: _Watch) -> None:

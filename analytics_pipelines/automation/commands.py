@@ -121,13 +121,14 @@ def drop(context: CommandContext, asset: str) -> None:
 
     `pipelines build` names what there is to remove. The log keeps the events: a file that comes back is built again.
     """
-    from analytics_pipelines.automation import removal
-    from analytics_pipelines.automation.build import lineage
+    from analytics_pipelines.automation import jobs, removal
+    from analytics_pipelines.automation.selection import nodes_of
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.settings import load_settings
 
     with open_pool(load_settings()) as pool:
-        dropped = removal.drop(pool, asset, lineage(context.load_definitions()))
+        graph = context.load_definitions().resolve_asset_graph()
+        dropped = removal.drop(pool, asset, nodes_of(graph, jobs.lineage))
     click.echo(f"dropped {', '.join(dropped)}")
 
 

@@ -1,12 +1,13 @@
 """When jobs that cross rooms run by themselves. Times are UTC."""
 
-from __future__ import annotations
-
-from dagster import DefaultScheduleStatus, ScheduleDefinition
+from dagster import DefaultScheduleStatus, RunRequest, ScheduleDefinition, ScheduleEvaluationContext, schedule
 
 from analytics_pipelines.automation.jobs import clean_up, lineage, nightly_checks, reports
+from analytics_pipelines.automation.selection import run_of
+from analytics_pipelines.resources import Platform
 
-nightly_lineage = ScheduleDefinition(
+
+@schedule(
     name="nightly_lineage",
     job=lineage,
     cron_schedule="0 2 * * *",
@@ -14,6 +15,10 @@ nightly_lineage = ScheduleDefinition(
     default_status=DefaultScheduleStatus.RUNNING,
     description="Every night at 02:00 UTC, build everything.",
 )
+def nightly_lineage(context: ScheduleEvaluationContext, platform: Platform) -> RunRequest:
+    """Ask for a run of all that can be made."""
+    return run_of(lineage, context, platform.pool)
+
 
 nightly_checks_schedule = ScheduleDefinition(
     name="nightly_checks_schedule",

@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from analytics_pipelines.automation.jobs import WRITES_LINEAGE, advance, landing, outbox
+from analytics_pipelines.automation.selection import run_of
 from analytics_pipelines.read_models.models import READ_MODELS
 from analytics_pipelines.resources import Platform
 
@@ -50,7 +51,7 @@ def landing_folder(context: SensorEvaluationContext, platform: Platform) -> Iter
     elif context.instance.get_runs(RunsFilter(job_name=landing.name, statuses=_UNFINISHED), limit=1):
         yield SkipReason(f"{len(files)} files wait; a run is on its way")
     else:
-        yield RunRequest(tags={"pipelines/files": str(len(files))})
+        yield run_of(landing, context, platform.pool, {"pipelines/files": str(len(files))})
 
 
 @sensor(
@@ -70,7 +71,7 @@ def outbox_table(context: SensorEvaluationContext, platform: Platform) -> Iterat
     elif context.instance.get_runs(RunsFilter(job_name=outbox.name, statuses=_UNFINISHED), limit=1):
         yield SkipReason("rows wait; a run is on its way")
     else:
-        yield RunRequest()
+        yield run_of(outbox, context, platform.pool)
 
 
 @sensor(

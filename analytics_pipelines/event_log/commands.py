@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import audit_commands, erasure_commands
 from analytics_pipelines.event_log.audit_commands import PARTITIONS_GROUP, TRACE
 from analytics_pipelines.event_log.schema_commands import SCHEMAS_GROUP
@@ -77,9 +78,14 @@ def tail(  # noqa: PLR0913 - the options
             limit = None
         else:
             found = store.read(after=after, up_to=settled, tenant_id=tenant, event_types=types, stream_id=stream)
-        if not follow:
+        try:
             with pool.connection() as connection:
                 require_known_tenant(connection, tenant)
+        except PipelinesError as error:
+            if not follow:
+                raise
+            click.echo(f"{error}, or wait: what it sends is printed", err=True)
+        if not follow:
             _print(islice(found, limit))
             return
         start = max(settled, after or 0)

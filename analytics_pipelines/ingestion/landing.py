@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAPPING = "mapping.yaml"
 UNDERWAY = (".part", ".tmp")
 """Endings of files that are still being written."""
+DONE, FAILED = "done", "failed"
+"""The folders beside the files, into which these are moved."""
 REASON = ".reason.txt"
 QUIET_SECONDS = 5.0
 """A file that was written to this recently may not be complete yet."""
@@ -39,7 +41,7 @@ class Landed:
         events: what became of the events, by tenant.
         files: how many files were taken.
         failed: the files that could not be read, with the reason.
-        ignored: the files that stay where they are, with the reason.
+        ignored: the files and folders that stay where they are, with the reason.
     """
 
     events: dict[str, BatchResult] = field(default_factory=dict)
@@ -60,21 +62,27 @@ def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def ignored(folder: Path) -> dict[str, str]:
-    """Return the files that are never taken as they are, with the reason: of no tenant, or of no kind read here."""
+    """Return what is never taken as it is, with the reason: files of no tenant or of no kind read here, and folders."""
     astray = [path for path in _visible(folder) if path.is_file()] if folder.is_dir() else []
     kinds = {
         f"{tenant_id}/{path.name}": f"it ends in none of {', '.join(KINDS)}, each also .gz or .zst"
         for tenant_id, path in _files(folder)
         if not path.name.endswith((*SUFFIXES, *UNDERWAY, f".{MAPPING}")) and path.name != MAPPING
     }
-    return {path.name: "it is in no tenant's folder; move it into <tenant>/" for path in astray} | kinds
+    deeper = {
+        f"{tenant.name}/{path.name}/": f"it is a folder; move its files into {tenant.name}/"
+        for tenant in (_visible(folder) if folder.is_dir() else ())
+        for path in (_visible(tenant) if tenant.is_dir() else ())
+        if path.is_dir() and path.name not in {DONE, FAILED} and any(path.iterdir())
+    }
+    return {path.name: "it is in no tenant's folder; move it into <tenant>/" for path in astray} | kinds | deeper
 
 
 def failed(folder: Path) -> dict[str, str]:
     """Return the files that could not be read and were not taken away since, with the reason."""
-    reasons = sorted(folder.glob(f"*/failed/*{REASON}")) if folder.is_dir() else []
+    reasons = sorted(folder.glob(f"*/{FAILED}/*{REASON}")) if folder.is_dir() else []
     return {
-        f"{path.parent.parent.name}/failed/{path.name.removesuffix(REASON)}": path.read_text(encoding="utf-8").strip()
+        f"{path.parent.parent.name}/{FAILED}/{path.name.removesuffix(REASON)}": path.read_text(encoding="utf-8").strip()
         for path in reasons
         if path.with_name(path.name.removesuffix(REASON)).exists()
     }
@@ -114,7 +122,7 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
                 continue  # another run took it
             landed.files += 1
             landed.failed[f"{tenant_id}/{path.name}"] = str(error)
-            moved = _move(path, "failed")
+            moved = _move(path, FAILED)
             moved.with_name(moved.name + REASON).write_text(f"{error}\n", encoding="utf-8")
         else:
             landed.files += 1
@@ -124,7 +132,7 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
             if result.erased:  # no readable copy is kept; the log has the events of the others
                 path.unlink(missing_ok=True)
             else:
-                _move(path, "done")
+                _move(path, DONE)
     if locked is not None:
         raise locked
     return landed

@@ -306,3 +306,20 @@ def test_tail_follows_and_ends_cleanly(store: EventStore, database_settings: Set
             process.stdout.close()
         assert process.wait(timeout=120) == 0
         assert process.stderr.read() == ""
+
+
+def test_tail_says_that_it_waits_for_a_tenant_of_which_nothing_is_known(
+    store: EventStore, database_settings: Settings
+) -> None:
+    """A misspelt name is no silence; what the tenant sends later is printed."""
+    store.append_batch("acme", [event(1)])
+    process = tail(database_settings, "--follow", "--tenant", "later")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        said = "tenant 'later' has no events; correct the name, or wait: what it sends is printed\n"
+        assert process.stderr.readline() == said
+        store.append_batch("later", [event(2)])
+        assert json.loads(process.stdout.readline())["id"] == "2"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 0

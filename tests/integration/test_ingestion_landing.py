@@ -224,18 +224,24 @@ def test_a_file_sent_with_another_mapping_is_read_again(
     assert len(list(store.read())) == 4
 
 
-def test_files_of_unknown_kinds_are_named(tmp_path: Path, database: ConnectionPool) -> None:
-    """They stay where they are and are listed, as are those of no tenant; mappings and hidden files apart."""
+def test_what_is_never_taken_is_named(tmp_path: Path, database: ConnectionPool) -> None:
+    """Files of other kinds or of no tenant stay where they are and are listed, and folders; mappings and hidden not."""
     put(tmp_path / "astray.jsonl", line(1))
     put(tmp_path / "shop" / "orders.xlsx", "x")
     put(tmp_path / "shop" / "mapping.yaml", MAPPING)
     put(tmp_path / "shop" / "a.csv.mapping.yaml", MAPPING)
     put(tmp_path / "shop" / ".hidden", "x")
+    put(tmp_path / "shop" / "2017" / "orders.jsonl", line(2))
+    put(tmp_path / "shop" / "done" / "taken.jsonl", line(3))
+    put(tmp_path / "shop" / "failed" / "broken.jsonl", "x")
+    (tmp_path / "shop" / "empty").mkdir()
     landed = ingest_waiting(database, tmp_path)
     kinds = "it ends in none of .jsonl, .ndjson, .json, .csv, .tsv, .parquet, each also .gz or .zst"
     astray = "it is in no tenant's folder; move it into <tenant>/"
     put(tmp_path / "shop" / "slow.csv.part", "x")
-    assert (landed.files, landed.ignored) == (0, {"astray.jsonl": astray, "shop/orders.xlsx": kinds})
+    deeper = "it is a folder; move its files into shop/"
+    named = {"astray.jsonl": astray, "shop/orders.xlsx": kinds, "shop/2017/": deeper}
+    assert (landed.files, landed.ignored) == (0, named)
 
 
 def test_an_event_that_is_not_accounted_for_fails_the_source(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,22 @@ from dagster import (
     RunRequest,
     SkipReason,
     asset,
+    build_schedule_context,
     build_sensor_context,
     materialize,
 )
 
 from analytics_pipelines import progress
-from analytics_pipelines.automation.sensors import log_has_grown
-from analytics_pipelines.automation.unfinished import unfoldable
+from analytics_pipelines.automation.jobs import landing, lineage
+from analytics_pipelines.automation.schedules import nightly_lineage
+from analytics_pipelines.automation.selection import unfoldable
+from analytics_pipelines.automation.sensors import landing_folder, log_has_grown
 from analytics_pipelines.cli import pipelines
+from analytics_pipelines.definitions import defs
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import EventStore, NewEvent
 from analytics_pipelines.ingestion.simulator import simulate
+from analytics_pipelines.local.dagster import dagster_environment
 from analytics_pipelines.read_models import checking, comparison, projector, rebuild, sql
 from analytics_pipelines.read_models.assets import ASSETS, asset_key
 from analytics_pipelines.read_models.checks import CHECKS, CHECKS_EVERYTHING
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.read_models.declaration import ReadModel
+    from analytics_pipelines.settings import Settings
     from tests.integration.conftest import AssetRuns
 
 EVENTS = 2_000
@@ -208,6 +215,48 @@ def test_a_model_that_cannot_be_folded_fails_its_check_and_keeps_no_other_from_b
         [told] = asset_runs.run(ASSETS, AssetSelection.checks(key)).get_asset_check_evaluations()
         assert told.passed is passes
         assert bool(left_out()) is not passes
+
+
+@pytest.mark.usefixtures("asset_runs")
+def test_runs_that_nobody_starts_leave_out_what_cannot_be_made(
+    database: ConnectionPool,
+    instance: DagsterInstance,
+    servers: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A file that lands, and the night, make all but what derives from a misspelt read model; no other check is run."""
+    monkeypatch.setenv("PIPELINES_HOME", str(tmp_path))
+    # A schedule opens Dagster's storage by itself.
+    opens = {**dagster_environment(servers), "DAGSTER_HOME": instance.root_directory}
+    for name in ("PIPELINES_DAGSTER_DATABASE_URL", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, opens[name])
+    (tmp_path / "landing" / "mine").mkdir(parents=True)
+    (tmp_path / "landing" / "mine" / "orders.jsonl").write_text("{}\n")
+    os.utime(tmp_path / "landing" / "mine" / "orders.jsonl", (0, 0))
+    graph = defs.resolve_asset_graph()
+
+    def asked() -> list[RunRequest]:
+        given: dict[str, Any] = {"instance": instance, "resources": {"platform": Platform()}}
+        given["repository_def"] = defs.get_repository_def()
+        with build_sensor_context(**given) as of_sensor, build_schedule_context(**given) as of_schedule:
+            return [*landing_folder(of_sensor), nightly_lineage(of_schedule)]
+
+    for request in asked():
+        assert isinstance(request, RunRequest)
+        assert (request.asset_selection, request.asset_check_keys) == (None, None)
+    EventStore(database).append_batch("saas", simulate(EVENTS, 1))
+    misspelt = count("odd", "Odd", "order_placed", where="nosuch")
+    orders = READ_MODELS["order_state"]
+    monkeypatch.setitem(READ_MODELS, "order_state", replace(orders, columns=(*orders.columns, misspelt)))
+    behind = AssetSelection.assets(asset_key(orders)).downstream().resolve(graph) - {asset_key(orders)}
+    assert len(behind) > 10
+    for request, job in zip(asked(), (landing, lineage), strict=True):
+        every = job.selection.resolve(graph)
+        assert set(request.asset_selection or ()) == every - behind
+        checks = {key for key in job.selection.resolve_checks(graph) if key.asset_key not in behind}
+        assert set(request.asset_check_keys or ()) == checks
+        assert request.tags["pipelines/kept_back"] == str(len(behind & every))
 
 
 def test_a_held_version_is_warned_of(database: ConnectionPool, asset_runs: AssetRuns) -> None:
