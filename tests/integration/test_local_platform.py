@@ -176,7 +176,9 @@ def test_postgres_takes_passwords_only_and_gives_the_runtime_login_no_power(used
         assert connection.execute("SHOW unix_socket_directories").fetchone() == ("",)
         assert connection.execute("SHOW shared_preload_libraries").fetchone() == ("pg_stat_statements",)
         rules = connection.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall()
+        kept = connection.execute("SELECT split_part(rolpassword, ':', 1) FROM pg_authid WHERE rolcanlogin").fetchall()
     assert rules == [("scram-sha-256",)]
+    assert kept == [("SCRAM-SHA-256$1",)] * 2  # random passwords: each session would pay for more iterations
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(url(settings, admin=True).replace("postgres:", "postgres:x"))
     parts = urlsplit(settings.redis_url.get_secret_value() if settings.redis_url else "")
