@@ -210,7 +210,6 @@ def instance(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
             patch.setenv(name, value)
         opened = DagsterInstance.get()
         assert opened.compute_log_manager  # made when first asked for, of the environment
-    opened.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=-1)  # as `pipelines build` does
     with opened:
         yield opened
 

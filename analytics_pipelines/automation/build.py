@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Show = Callable[[str, int, int], None]
 
 POLL_SECONDS = 1.0
-POOL_RECYCLE_SECONDS = 3600
 # The run's log is kept in Dagster's storage; on the terminal the bars say enough.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -94,8 +93,6 @@ def build(
         prepare(settings.home)
         os.environ.update(dagster_environment(settings))
         with DagsterInstance.get() as instance:
-            # Otherwise Dagster connects for each statement: 3,460 times, 21 of 58 s when little was new.
-            instance.optimize_for_webserver(statement_timeout=0, pool_recycle=POOL_RECYCLE_SECONDS, max_overflow=-1)
             _wait_for_others(instance, say)
             report = BuildReport([])
             if chosen := _choose(pool, settings, instance, defs, nodes, everything=everything):
