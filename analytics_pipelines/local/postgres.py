@@ -236,8 +236,8 @@ def _create(binaries: Path, data: Path, logins: Logins, account: struct_passwd |
 def _passwords(logins: Logins) -> list[str]:
     """Write the statements that give both logins their passwords, which stand URL-quoted in `logins`.
 
-    They are random: iterations, which make guessing slow, would only make connecting slow, and Dagster connects for
-    each statement (5.9 ms with the 4,096 that are usual, 2.6 ms with one).
+    They are random: iterations, which make guessing slow, would only make connecting slow (5.9 ms with the 4,096 that
+    are usual, 2.6 ms with one).
     """
     passwords = {LOGIN: unquote(logins.password), ADMIN_LOGIN: unquote(logins.admin_password)}
     alter = [f"ALTER ROLE {login} PASSWORD " + _literal(password) for login, password in passwords.items()]
