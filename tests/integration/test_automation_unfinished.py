@@ -118,3 +118,16 @@ def test_of_a_run_that_was_killed_all_that_it_had_not_made_is_left(instance: Dag
     assert left(instance) == NAMES
     assert run(instance).success
     assert left(instance) == set()
+
+
+def test_dagsters_storage_connects_once(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of it, one thing after the other, goes through the connections that it keeps."""
+
+    def connect(*_: object, **__: object) -> None:
+        raise AssertionError("another connection")
+
+    names = [AssetKey(name) for name in sorted(NAMES)]
+    for _ in range(2):
+        assert instance.get_runs(limit=1) is not None
+        assert instance.get_asset_records(names) is not None
+        monkeypatch.setattr("psycopg2.connect", connect)
