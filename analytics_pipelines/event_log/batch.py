@@ -1,116 +1,33 @@
-"""Bulk appending: set-based SQL around one COPY.
+"""What is sent in bulk, made ready to be written: cut into chunks, validated, sealed, and put as COPY wants it.
 
-Defines how one chunk of events enters the log in one transaction: validate, seal what is personal, tell fresh events
-from known ones, number them within their streams, COPY them, write down their identities, and quarantine what is
-refused.
-`EventStore.append_batch` drives it.
+Defines `chunks()` and `prepare()`. How a prepared chunk enters the log stands in `writing.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import orjson
-from psycopg import errors
 
 from analytics_pipelines.event_log.catalog import BUILT_IN, Catalog
-from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
+from analytics_pipelines.event_log.event import Malformed, NewEvent
 from analytics_pipelines.event_log.validation import AHEAD, Refusal, json_text, refusal
 from analytics_pipelines.event_log.vault import PersonalEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from psycopg import Connection, Cursor
-    from psycopg_pool import ConnectionPool
-
     from analytics_pipelines.event_log.personal import PersonalFields
-    from analytics_pipelines.event_log.vault import Vault
 
     Item = TypeVar("Item")
     Seal = Callable[[Sequence[PersonalEvent]], list[str | Refusal]]
 
-CHUNK_EVENTS = 20_000
-CHUNK_CHARACTERS = 32_000_000
+CHUNK_EVENTS = 10_000
+CHUNK_CHARACTERS = 16_000_000
 OTHER_CHARACTERS = 8
 """What a value weighs beside its text: many numbers are long, too."""
-ATTEMPTS = 5
-COPY_LINES = 1_000
-
-# The limit keeps the planner at one index probe for each identity, however it misjudges a table that grows.
-_FIND_KNOWN = """
-    select sent.source, sent.event_id
-    from unnest(%b::text[], %b::text[]) as sent (source, event_id)
-    cross join lateral (
-        select from event_log.event_ids
-        where tenant_id = %s and source = sent.source and event_id = sent.event_id limit 1
-    ) as known
-"""
-
-# Stream heads are locked in sorted order, so that two writers never wait for each other in a circle.
-_MOVE_HEADS = """
-    insert into event_log.streams as head (tenant_id, stream_id, version)
-    select %s, stream_id, events from unnest(%b::text[], %b::integer[]) as fresh (stream_id, events)
-    order by stream_id collate "C"
-    on conflict (tenant_id, stream_id) do update set version = head.version + excluded.version
-    returning stream_id, version
-"""
-
-_COPY = """
-    copy event_log.events (tenant_id, stream_version, source, event_id, stream_id, event_type, schema_version, sequence,
-        occurred_at, correlation_id, causation_id, data) from stdin
-"""
-
-_NEWEST_POSITION = "select case when is_called then last_value else 0 end from event_log.position_sequence"
-
-# The events that this transaction wrote: beyond the sequence's value before it, among those of other writers.
-_CLAIM_IDENTITIES = """
-    insert into event_log.event_ids (position, tenant_id, source, event_id)
-    select position, tenant_id, source, event_id from event_log.events
-    where position > %s and xmin = pg_current_xact_id()::xid
-"""
-
-_FIND_CONFLICTS = """
-    select sent.ordinal
-    from unnest(
-        %(ordinals)b::integer[], %(sources)b::text[], %(event_ids)b::text[], %(types)b::text[], %(streams)b::text[],
-        %(schema_versions)b::smallint[], %(sequences)b::bigint[], %(moments)b::timestamptz[], %(data)b::text[]
-    ) as sent (ordinal, source, event_id, event_type, stream_id, schema_version, sequence, occurred_at, data)
-    cross join lateral (
-        select position, content_hash from event_log.event_ids
-        where tenant_id = %(tenant_id)s and source = sent.source and event_id = sent.event_id limit 1
-    ) as known
-    left join lateral (
-        select event_type, stream_id, schema_version, sequence, occurred_at, data
-        from event_log.events where position = known.position limit 1
-    ) as stored on known.content_hash is null
-    where case
-        when known.content_hash is null then
-            (stored.event_type, stored.stream_id, stored.schema_version, stored.sequence, stored.occurred_at,
-                stored.data)
-            is distinct from
-            (sent.event_type, sent.stream_id, sent.schema_version, sent.sequence, sent.occurred_at, sent.data::jsonb)
-        else known.content_hash <> event_log.content_hash(
-            sent.event_type, sent.stream_id, sent.schema_version, sent.sequence, sent.occurred_at, sent.data::jsonb)
-    end
-"""
-
-_QUARANTINE = """
-    insert into event_log.quarantine (tenant_id, kind, reason, source, event_id, origin, bytes, digest, is_sealed)
-    values (%s, %s, %s, %s, %s, %s, %s, %s, true)
-    on conflict (tenant_id, digest, kind) do nothing
-"""
-
-TAKEN = Refusal("conflict", "id: the log has this source and id with other content")
-
-# What Postgres says of a value that JSON allows and it cannot hold: refused rows, not a failed batch.
-REFUSED_BY_POSTGRES = (errors.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
 
 class Staged(NamedTuple):
@@ -229,138 +146,6 @@ def read_personal(
     return PersonalEvent(event, declared.subject(sent), sent, declared.values(sent), reason)
 
 
-def append_prepared(
-    pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared, *, look_up: bool = True
-) -> BatchResult:
-    """Append one prepared chunk in one transaction and say what became of each of its events.
-
-    Args:
-        pool: runtime sessions.
-        vault: what seals the bytes of what is refused.
-        tenant_id: whose events they are.
-        prepared: the chunk.
-        look_up: look for the events in the log beforehand. Without it they are taken for new, a tenth less work; where
-            one is not, the transaction begins again.
-    """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with pool.connection() as connection:
-                connection.execute("select event_log.make_partitions()")
-                connection.commit()
-                with connection.transaction():
-                    return _write(connection, vault, tenant_id, prepared, look_up=look_up or attempt > 1)
-        except (errors.UniqueViolation, errors.DeadlockDetected):
-            # The log has one of the identities, or another writer was first with it: begin again and see it.
-            if attempt == ATTEMPTS:
-                raise
-        except REFUSED_BY_POSTGRES as error:
-            staged, refused = prepared.staged, prepared.refused
-            if not staged:
-                raise
-            if len(staged) == 1:
-                reason = Refusal("invalid", f"data: {str(error).splitlines()[0]}")
-                return append_prepared(pool, vault, tenant_id, Prepared([], [*refused, (staged[0].event, reason)]))
-            # Some event of the chunk cannot be stored: halve until it stands alone.
-            half = len(staged) // 2
-            first = append_prepared(pool, vault, tenant_id, Prepared(staged[:half], refused))
-            return first + append_prepared(pool, vault, tenant_id, Prepared(staged[half:]))
-    raise AssertionError
-
-
-def _write(connection: Connection, vault: Vault, tenant_id: str, prepared: Prepared, *, look_up: bool) -> BatchResult:
-    staged = prepared.staged
-    fresh: list[NewEvent] = []
-    conflicts: list[NewEvent] = []
-    with connection.cursor() as cursor:
-        if staged:
-            fresh, conflicts = write(cursor, tenant_id, staged, look_up=look_up)
-        quarantined = [*prepared.refused, *((event, TAKEN) for event in conflicts)]
-        if quarantined:
-            rows = [_quarantine_row(tenant_id, *item) for item in quarantined]
-            contents = vault.lock_refused(connection, tenant_id, [content for _, content, _ in rows])
-            cursor.executemany(
-                _QUARANTINE,
-                [[*texts, content, digest] for (texts, _, digest), content in zip(rows, contents, strict=True)],
-            )
-    erased = sum(reason.kind == "erased" for _, reason in prepared.refused)
-    return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined), erased)
-
-
-def write(
-    cursor: Cursor, tenant_id: str, staged: list[Staged], *, look_up: bool = True
-) -> tuple[list[NewEvent], list[NewEvent]]:
-    """Append those of the prepared events that are new; return them, and those in conflict. The others are duplicates.
-
-    Raises:
-        errors.UniqueViolation: another writer was first with one of the identities, or, without `look_up`, the log has
-            one.
-    """
-    fresh, repeated = _split(cursor, tenant_id, staged, look_up=look_up)
-    if fresh:
-        _insert(cursor, tenant_id, fresh)
-    return [item.event for item in fresh], _conflicts(cursor, tenant_id, repeated) if repeated else []
-
-
-def _split(cursor: Cursor, tenant_id: str, staged: list[Staged], *, look_up: bool) -> tuple[list[Staged], list[Staged]]:
-    """Tell the events whose identity comes for the first time from the others."""
-    sources, event_ids = [item.event.source for item in staged], [item.event.event_id for item in staged]
-    seen: set[tuple[str, str]] = set()
-    if look_up:
-        seen.update(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
-    fresh: list[Staged] = []
-    repeated: list[Staged] = []
-    for item, identity in zip(staged, zip(sources, event_ids, strict=True), strict=True):
-        if identity in seen:
-            repeated.append(item)
-        else:
-            seen.add(identity)
-            fresh.append(item)
-    return fresh, repeated
-
-
-def _insert(cursor: Cursor, tenant_id: str, fresh: list[Staged]) -> None:
-    """Number events within their streams and write them straight into the log: staging them first took as long again.
-
-    Raises:
-        errors.UniqueViolation: another writer was first with one of the identities.
-    """
-    counts = Counter(item.event.stream_id for item in fresh)
-    heads = cursor.execute(_MOVE_HEADS, [tenant_id, list(counts), list(counts.values())]).fetchall()
-    versions: dict[str, int] = {stream_id: version - counts[stream_id] for stream_id, version in heads}
-    before = cursor.execute(_NEWEST_POSITION).fetchone()
-    assert before is not None
-    with cursor.copy(_COPY) as copy:
-        for start in range(0, len(fresh), COPY_LINES):
-            lines: list[str] = []
-            for item in fresh[start : start + COPY_LINES]:
-                stream_id = item.event.stream_id
-                versions[stream_id] = version = versions[stream_id] + 1
-                lines.append(f"{tenant_id}\t{version}\t{item.text}\n")
-            copy.write("".join(lines))
-    # Never prepared: a plan for any position would read the whole table.
-    claimed = cursor.execute(_CLAIM_IDENTITIES, before, prepare=False).rowcount
-    if claimed != len(fresh):
-        raise AssertionError(f"{claimed} of {len(fresh)} events have got their identity written down")
-
-
-def _conflicts(cursor: Cursor, tenant_id: str, repeated: list[Staged]) -> list[NewEvent]:
-    """Return those whose identity the log has with other content."""
-    events = [item.event for item in repeated]
-    arguments: dict[str, object] = {
-        "tenant_id": tenant_id,
-        "ordinals": list(range(len(events))),
-        "sources": [event.source for event in events],
-        "event_ids": [event.event_id for event in events],
-        "types": [event.event_type for event in events],
-        "streams": [event.stream_id for event in events],
-        "schema_versions": [event.schema_version for event in events],
-        "sequences": [event.sequence for event in events],
-        "moments": [event.occurred_at for event in events],
-        "data": [item.data for item in repeated],
-    }
-    return [events[ordinal] for (ordinal,) in cursor.execute(_FIND_CONFLICTS, arguments).fetchall()]
-
-
 def _fields(event: NewEvent, data: str) -> str:
     """Write a row in COPY's text format; by hand, as it is twice as fast as the driver's `write_row`."""
     return (
@@ -384,33 +169,3 @@ def _text(value: str | None) -> str:
     if "\t" in value or "\n" in value or "\r" in value:
         value = value.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
     return value
-
-
-def _quarantine_row(tenant_id: str, item: NewEvent | Malformed, reason: Refusal) -> tuple[list[object], bytes, bytes]:
-    """Return the columns before the bytes, the bytes and their digest."""
-    if isinstance(item, Malformed):
-        source, event_id, origin, content = None, None, item.origin, item.content
-    else:
-        source, event_id, origin = item.source, item.event_id, item.origin or item.source
-        content = _content(item) if item.raw is None else item.raw
-    texts = [None if text is None else readable(text) for text in (reason.reason, source, event_id, origin)]
-    digest = hashlib.sha256(content).digest()
-    if reason.kind == "erased":  # nothing of it is kept, not even a digest by which a guess could be tried
-        content, digest = b"", hashlib.sha256(f"{source}\0{event_id}".encode("utf-8", "replace")).digest()
-    return [tenant_id, reason.kind, *texts], content, digest
-
-
-def _content(event: NewEvent) -> bytes:
-    """Write down an event that was refused, whatever is in it: as JSON where that is possible; see `event_of()`."""
-    sent = {name.name: getattr(event, name.name) for name in fields(event)}
-    with suppress(ValueError):
-        sent["data"] = json_text(event.data)  # as text: its decimals keep every digit
-    try:
-        return json.dumps(sent, default=str).encode("ascii")
-    except (RecursionError, TypeError, ValueError):
-        return repr(sent).encode("utf-8", "backslashreplace")
-
-
-def readable(text: str) -> str:
-    """Replace what a text column cannot hold."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")

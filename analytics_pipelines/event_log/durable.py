@@ -16,10 +16,10 @@ from psycopg.rows import class_row
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import reading
-from analytics_pipelines.event_log.batch import readable
 from analytics_pipelines.event_log.bell import Bell
 from analytics_pipelines.event_log.encryption import SEALED
 from analytics_pipelines.event_log.subscriptions import open_session
+from analytics_pipelines.event_log.writing import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

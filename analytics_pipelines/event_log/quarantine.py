@@ -1,6 +1,6 @@
 """What the log refused: listed, shown, and put through again after a fix.
 
-Defines the reader of kept bytes and `redrive()`. How events get into the quarantine stands in `batch.py`, why in
+Defines the reader of kept bytes and `redrive()`. How events get into the quarantine stands in `writing.py`, why in
 `validation.py`.
 """
 
@@ -14,21 +14,13 @@ from psycopg.rows import dict_row
 from pydantic import TypeAdapter, ValidationError
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log.batch import (
-    ATTEMPTS,
-    REFUSED_BY_POSTGRES,
-    TAKEN,
-    Prepared,
-    Staged,
-    prepare,
-    readable,
-    write,
-)
+from analytics_pipelines.event_log.batch import Prepared, Staged, prepare
 from analytics_pipelines.event_log.catalog import Catalog, configured_catalog
 from analytics_pipelines.event_log.cloud_events import exact_json, parse_event
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import Refusal
 from analytics_pipelines.event_log.vault import PersonalEvent, Vault
+from analytics_pipelines.event_log.writing import ATTEMPTS, REFUSED_BY_POSTGRES, TAKEN, readable, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -18,9 +18,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg_pool import ConnectionPool
 
-from analytics_pipelines import connections
 from analytics_pipelines.event_log import (
     ConcurrencyError,
     EventStore,
@@ -29,28 +27,20 @@ from analytics_pipelines.event_log import (
     NewEvent,
     batch,
     quarantine,
+    writing,
 )
 from analytics_pipelines.event_log.vault import Vault
 from analytics_pipelines.settings import PROJECT_FOLDER
+from tests.integration.watched_sessions import assert_whole, ends_at, watched_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from psycopg_pool import ConnectionPool
+
     from analytics_pipelines.settings import Settings
 
 NOON = datetime(2017, 6, 1, 12, tzinfo=UTC)
-WHOLE = """
-    select
-        (select count(*) from event_log.events),
-        (select count(*) from event_log.events natural join event_log.event_ids),
-        (select count(*) from event_log.event_ids),
-        (select count(*) from event_log.streams as head where version <> (
-            select count(*) from event_log.events as e
-            where (e.tenant_id, e.stream_id) = (head.tenant_id, head.stream_id))),
-        (select count(*) from (
-            select stream_version, row_number() over (partition by tenant_id, stream_id order by position) as number
-            from event_log.events) as numbered where stream_version <> number)
-"""
 
 
 def paid(number: int, *, amount: object = 1, stream: int | None = None) -> NewEvent:
@@ -60,53 +50,8 @@ def paid(number: int, *, amount: object = 1, stream: int | None = None) -> NewEv
     return NewEvent("test", f"payment-{number}", f"order-{order}", "order_paid", NOON, data)
 
 
-def assert_whole(pool: ConnectionPool, events: int) -> None:
-    """Hold that the log has so many events, each with its identity, and streams numbered in order without a hole."""
-    with pool.connection() as connection:
-        assert connection.execute(WHOLE).fetchone() == (events, events, events, 0, 0)
-
-
-class DyingCursor(psycopg.Cursor):
-    """A cursor whose session is ended, by another one, before its n-th statement."""
-
-    countdown = -1
-    admin_url = ""
-
-    def _step(self) -> None:
-        type(self).countdown -= 1
-        if type(self).countdown == 0:
-            with psycopg.connect(self.admin_url, autocommit=True) as admin:
-                admin.execute("select pg_terminate_backend(%s, 5000)", [self.connection.info.backend_pid])
-
-    def execute(self, *arguments: Any, **named: Any) -> Any:
-        """Execute, or find the session ended."""
-        self._step()
-        return super().execute(*arguments, **named)
-
-    def executemany(self, *arguments: Any, **named: Any) -> None:
-        """The same of many."""
-        self._step()
-        super().executemany(*arguments, **named)
-
-    def copy(self, *arguments: Any, **named: Any) -> Any:
-        """The same of COPY."""
-        self._step()
-        return super().copy(*arguments, **named)
-
-
-@pytest.fixture
-def dying(database_settings: Settings) -> Iterator[ConnectionPool]:
-    """A pool whose sessions die at the statement that `DyingCursor.countdown` says."""
-    DyingCursor.admin_url = connections.admin_url(database_settings)
-    arguments = {"options": connections.RUNTIME_OPTIONS, "cursor_factory": DyingCursor}
-    url = connections.database_url(database_settings)
-    with ConnectionPool(url, min_size=1, max_size=2, kwargs=arguments) as pool:
-        yield pool
-    DyingCursor.countdown = -1
-
-
 def test_a_crash_at_any_statement_of_a_batch_leaves_all_or_nothing(
-    dying: ConnectionPool, database: ConnectionPool
+    database: ConnectionPool, database_settings: Settings
 ) -> None:
     """Whichever statement the server ends at, sending the batch again completes it: each event once, nothing torn."""
     EventStore(database).append_batch("shop", [paid(number) for number in range(30)])
@@ -117,9 +62,9 @@ def test_a_crash_at_any_statement_of_a_batch_leaves_all_or_nothing(
     ]
     crashes = 0
     for statement in itertools.count(1):
-        DyingCursor.countdown = statement
         try:
-            batch.append_prepared(dying, Vault(), "shop", batch.prepare(list(sent), lambda _: []))
+            with watched_pool(database_settings, ends_at(statement, database_settings)) as dying:
+                writing.append_prepared(dying, Vault(), "shop", batch.prepare(list(sent), lambda _: []))
         except psycopg.OperationalError:
             crashes += 1
             assert_whole(database, 30)
@@ -185,7 +130,7 @@ def test_a_writer_killed_at_any_moment_leaves_all_or_nothing(
 IDENTITIES = st.integers(0, 9)
 EVENTS = st.builds(lambda number, amount: paid(number, amount=amount), IDENTITIES, st.sampled_from([1, 1, 1, 2]))
 CALLS = st.one_of(
-    st.tuples(st.just("append_batch"), st.lists(EVENTS, max_size=6), st.none()),
+    st.tuples(st.just("append_batch"), st.lists(EVENTS, max_size=12), st.none()),
     st.tuples(st.just("append_many"), st.lists(EVENTS, min_size=1, max_size=4), st.none()),
     st.tuples(st.just("append"), st.lists(EVENTS, min_size=1, max_size=3), st.none() | st.integers(0, 3)),
 )
@@ -239,9 +184,12 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_sequence_of_calls_gives_the_log_of_the_model(
-    database: ConnectionPool, calls: list[tuple[str, list[NewEvent], int | None]]
+    database: ConnectionPool,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: list[tuple[str, list[NewEvent], int | None]],
 ) -> None:
     """Any calls, with repeats and conflicts, leave the same log as the same calls on paper, and end the same way."""
+    monkeypatch.setattr(batch, "CHUNK_EVENTS", 2)  # so that a batch has chunks, two of which are written at once
     with database.connection() as connection:
         row = connection.execute("select count(distinct tenant_id) from event_log.streams").fetchone()
     assert row is not None

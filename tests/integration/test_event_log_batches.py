@@ -1,0 +1,190 @@
+"""Batches of many chunks, of which two are written at once: whatever happens to one, the log has them in order."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from analytics_pipelines import connections
+from analytics_pipelines.event_log import BatchResult, EventStore, NewEvent, batch
+from tests.integration.watched_sessions import assert_whole, ends_at, watched_pool
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
+    from analytics_pipelines.settings import Settings
+
+NOON = datetime(2017, 6, 1, 12, tzinfo=UTC)
+CHUNK = 10
+STREAMS = 3
+SENDERS = 4
+PATIENCE = 20
+CLAIM = "insert into event_log.event_ids (position, tenant_id, source, event_id) values (0, 'shop', 'test', %s)"
+REFUSE_FIFTEEN = """
+    create function public.refuse() returns trigger language plpgsql as $$
+    begin
+        raise exception 'no fifteen' using errcode = 'data_exception';
+    end $$;
+    create trigger refuse before insert on event_log.events
+    for each row when (new.event_id = '15') execute function public.refuse();
+"""
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "CHUNK_EVENTS", CHUNK)
+
+
+def paid(number: int, *, amount: object = 1, source: str = "test") -> NewEvent:
+    """A payment; the streams share the numbers."""
+    order = f"{number % STREAMS}"
+    return NewEvent(source, f"{number}", f"order-{order}", "order_paid", NOON, {"order_id": order, "amount": amount})
+
+
+def numbers(pool: ConnectionPool, source: str = "test") -> list[int]:
+    """Return the numbers of a source's events, in order of position."""
+    return [int(event.event_id) for event in EventStore(pool).read() if event.source == source]
+
+
+def newest_position(pool: ConnectionPool) -> int:
+    """Return the newest position that any writer was given, whether it has committed or not."""
+    with pool.connection() as connection:
+        row = connection.execute("select last_value from event_log.position_sequence").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_a_chunk_is_copied_while_the_one_before_ends_and_commits_after_it(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """While a chunk waits to commit, the next one takes its positions, and neither is seen before the first is."""
+    with (
+        ThreadPoolExecutor() as threads,
+        psycopg.connect(connections.database_url(database_settings), options=connections.RUNTIME_OPTIONS) as other,
+    ):
+        other.execute(CLAIM, ["5"])
+        sent = threads.submit(EventStore(database).append_batch, "shop", [paid(number) for number in range(40)])
+        until = time.monotonic() + PATIENCE
+        while newest_position(database) < 2 * CHUNK and time.monotonic() < until:
+            time.sleep(0.01)
+        assert newest_position(database) == 2 * CHUNK
+        assert not sent.done()
+        assert other.execute("select count(*) from event_log.events").fetchone() == (0,)
+        other.rollback()
+        assert sent.result(PATIENCE) == BatchResult(40, 0, 0)
+    assert numbers(database) == list(range(40))
+    assert_whole(database, 40)
+
+
+def test_a_chunk_whose_predecessor_fails_is_written_again_after_it(database: ConnectionPool) -> None:
+    """Events that the log has make chunks begin again; the new ones still stand in the order they were sent."""
+    store = EventStore(database)
+    assert store.append_batch("shop", [paid(3), paid(24), paid(25)]) == BatchResult(3, 0, 0)
+    sent = [*(paid(number) for number in range(24)), paid(24, amount=2), *(paid(number) for number in range(25, 50))]
+    assert store.append_batch("shop", sent) == BatchResult(47, 2, 1)
+    assert numbers(database)[3:] == [number for number in range(50) if number not in {3, 24, 25}]
+    assert_whole(database, 50)
+
+
+def test_what_postgres_refuses_in_one_chunk_leaves_the_others_in_order(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """An event that Postgres alone refuses is found among its chunk's; the chunks before and after it are in order."""
+    with psycopg.connect(connections.admin_url(database_settings), autocommit=True) as admin:
+        admin.execute(REFUSE_FIFTEEN)
+    result = EventStore(database).append_batch("shop", [paid(number) for number in range(60)])
+    assert result == BatchResult(59, 0, 1)
+    assert numbers(database) == [number for number in range(60) if number != 15]
+    assert_whole(database, 59)
+    with database.connection() as connection:
+        kept = connection.execute("select event_id, kind, reason from event_log.quarantine").fetchall()
+    assert kept == [("15", "invalid", "data: no fifteen")]
+
+
+def test_another_writer_between_two_chunks_does_not_share_their_versions(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """Whoever appends to a stream after a chunk was numbered and before it commits has it numbered again."""
+    store, meddled, lock = EventStore(database), itertools.count(), Lock()
+
+    def meddle(_: psycopg.Connection, statement: str) -> None:
+        if "with moved" in statement:
+            with lock:
+                store.append("shop", "order-1", [paid(1, source=f"meddler {next(meddled)}")])
+
+    with watched_pool(database_settings, meddle) as pool:
+        result = EventStore(pool).append_batch("shop", [paid(number) for number in range(60)])
+    assert result == BatchResult(60, 0, 0)
+    others = next(meddled)
+    assert others > 0
+    assert numbers(database) == list(range(60))
+    assert_whole(database, 60 + others)
+
+
+def test_a_crash_at_any_statement_of_a_batch_leaves_its_first_chunks(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """Whichever statement a session ends at, the log has the first chunks whole, and sending it all again the rest."""
+    sent = [paid(number) for number in range(50)]
+    statements: list[str] = []
+    with watched_pool(database_settings, lambda _, statement: statements.append(statement)) as pool:
+        EventStore(pool).append_batch("shop", sent)
+    assert (
+        sum("copy event_log.events" in statement for statement in statements) == 50 // CHUNK
+    )  # none was written twice
+    left: list[int] = []
+    for statement in range(1, len(statements) + 1):
+        tenant = f"shop-{statement}"
+        with (
+            watched_pool(database_settings, ends_at(statement, database_settings)) as dying,
+            suppress(psycopg.OperationalError),
+        ):
+            EventStore(dying).append_batch(tenant, sent)
+        stored = [int(event.event_id) for event in EventStore(database).read(tenant_id=tenant)]
+        assert stored == list(range(len(stored)))
+        assert len(stored) % CHUNK == 0
+        left.append(len(stored))
+        assert EventStore(database).append_batch(tenant, sent) == BatchResult(50 - len(stored), len(stored), 0)
+    assert {0, 10, 20, 30, 40} <= set(left)
+    assert_whole(database, 50 * (len(left) + 1))
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(20 if "PROVE" in os.environ else 2))
+def test_senders_that_share_streams_and_events_keep_their_order(
+    database: ConnectionPool, database_settings: Settings, seed: int
+) -> None:
+    """Batches sent at once, to the same streams and partly of the same events, lose, double and reorder nothing."""
+    chance = random.Random(seed)
+    shared = [paid(number, source="shared") for number in range(60)]
+    batches: list[list[NewEvent]] = []
+    for sender in range(SENDERS):
+        own = [paid(number, source=f"sender {sender}") for number in range(200)]
+        for event in shared:  # in the same order in each batch, at places of its own
+            if chance.random() < 0.7:
+                own.insert(chance.randrange(len(own)), event)
+        batches.append(own)
+
+    def send(events: list[NewEvent]) -> BatchResult:
+        with connections.open_pool(database_settings) as pool:
+            return EventStore(pool).append_batch("shop", events)
+
+    with ThreadPoolExecutor() as threads:
+        results = list(threads.map(send, batches))
+    for sender, (result, events) in enumerate(zip(results, batches, strict=True)):
+        assert result.sent == len(events)
+        assert result.quarantined == 0
+        assert numbers(database, f"sender {sender}") == list(range(200))
+    common = {event.event_id for events in batches for event in events if event.source == "shared"}
+    assert sorted(numbers(database, "shared")) == sorted(map(int, common))
+    assert_whole(database, SENDERS * 200 + len(common))
