@@ -50,7 +50,7 @@ def figures(_pool: ConnectionPool, settings: Settings, events: Sequence[NewEvent
     plain: list[float] = []
     for round_ in range(ROUNDS):
         plain.append(_together(url, PLAIN, events, f"plain-{round_}"))
-        ours.append(_together(url, store._APPEND, events, f"ours-{round_}"))  # noqa: SLF001 - what the store sends
+        ours.append(_together(url, store._APPEND_STREAM, events, f"ours-{round_}"))  # noqa: SLF001 - what the store sends
     rate, baseline = statistics.median(ours), statistics.median(plain)
     yield at_least(f"{WRITERS} concurrent writers", rate, "without our guarantees", baseline, ">= 0.8x")
 
@@ -83,8 +83,8 @@ def _write(  # noqa: PLR0913, PLR0917 - what a process is started with
     for start in range(0, len(events), EVENTS):
         share = events[start : start + EVENTS]
         sent = store._arguments(tenant, share, [str(event.data) for event in share], {})  # noqa: SLF001
-        sent["look_up"] = False
-        sent["stream_ids"] = [f"stream-{number}-{start}"] * EVENTS
+        sent["stream_id"], sent["expected"] = f"stream-{number}-{start}", None
+        sent["stream_ids"] = [sent["stream_id"]] * EVENTS
         transactions.append(sent)
     with psycopg.connect(url, autocommit=True, options=connections.RUNTIME_OPTIONS) as connection:
         connection.execute("select")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import psycopg2
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 
 if TYPE_CHECKING:
     from dagster._core.storage.config import PostgresStorageConfig
     from dagster._serdes import ConfigurableClassData
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 RECYCLE_SECONDS = 3600
 
@@ -29,4 +33,17 @@ class PooledStorage(DagsterPostgresStorage):
         for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
             # What is needed beside the one is opened, and closed again.
             part.optimize_for_webserver(statement_timeout=0, pool_recycle=RECYCLE_SECONDS, max_overflow=-1)
+            event.listen(cast("Any", part)._engine, "checkout", _try)  # noqa: SLF001 - Dagster shows it to nobody
         return storage
+
+
+def _try(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Find out whether a kept connection still stands: a server that was restarted would fail the run that uses it.
+
+    Raises:
+        DisconnectionError: it does not; another is made.
+    """
+    try:
+        connection.cursor().execute("select")
+    except psycopg2.Error as error:
+        raise DisconnectionError(str(error)) from error

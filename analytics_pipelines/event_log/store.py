@@ -53,6 +53,13 @@ _APPEND = """
         %(look_up)s)
 """
 
+_APPEND_STREAM = """
+    select event_log.append_stream(
+        %(tenant_id)s, %(stream_id)s, %(expected)s::integer, %(sources)b::text[], %(event_ids)b::text[],
+        %(event_types)b::text[], %(schema_versions)b::smallint[], %(sequences)b::bigint[], %(moments)b::timestamptz[],
+        %(correlation_ids)b::text[], %(causation_ids)b::text[], %(payloads)b::text[])
+"""
+
 _APPEND_ONE = """
     select event_log.append_one(%s, %s::integer, %s, %s, %s, %s, %s::smallint, %s::bigint, %s, %s, %s, %s::jsonb)
 """
@@ -439,16 +446,21 @@ class EventStore:
 
 
 def _append(session: Connection, arguments: dict[str, Any], *, look_up: bool) -> dict[str, int]:
-    """Append the events and return the new versions; one event that is taken for new, in the shorter way."""
-    if len(arguments["event_ids"]) == 1 and not look_up:
+    """Append the events and return the new versions; those that are taken for new, of one stream, in a shorter way."""
+    stream_id = arguments["stream_ids"][0]
+    if look_up or any(other != stream_id for other in arguments["stream_ids"]):
+        return dict(session.execute(_APPEND, {**arguments, "look_up": look_up}).fetchall())
+    expected = next(iter(arguments["versions"]), None)
+    if len(arguments["event_ids"]) == 1:
         names = ("sources", "event_ids", "stream_ids", "event_types", "schema_versions", "sequences", "moments")
         names += ("correlation_ids", "causation_ids", "payloads")
-        expected = next(iter(arguments["versions"]), None)
         values = [arguments["tenant_id"], expected, *(arguments[name][0] for name in names)]
         row = session.execute(_APPEND_ONE, values).fetchone()
-        assert row is not None
-        return {arguments["stream_ids"][0]: row[0]}
-    return dict(session.execute(_APPEND, {**arguments, "look_up": look_up}).fetchall())
+    else:
+        one_stream = {**arguments, "stream_id": stream_id, "expected": expected}
+        row = session.execute(_APPEND_STREAM, one_stream).fetchone()
+    assert row is not None
+    return {stream_id: row[0]}
 
 
 def _arguments(

@@ -137,8 +137,9 @@ class Turn:
 
     Attributes:
         before: the turn of the chunk before; None when it has ended.
+        identities: of the events of this chunk that are new.
         versions: what the streams of this chunk will be at when it has committed.
-        numbered: these are known, or it failed.
+        numbered: both are known, or it failed.
         copied: its events have their positions, or it failed.
         tried: it has committed, or it failed.
         is_first_success: it has committed at its first attempt.
@@ -148,6 +149,7 @@ class Turn:
     def __init__(self, before: Turn | None = None) -> None:
         """Take the turn before, which still lasts."""
         self.before = before
+        self.identities: set[tuple[str, str]] = set()
         self.versions: dict[str, int] = {}
         self.numbered, self.copied, self.tried = Signal(), Signal(), Signal()
         self.is_first_success = False
@@ -163,10 +165,16 @@ class Turn:
             for signal in (self.tried, self.copied, self.numbered):
                 signal.set()
 
+    def known(self, identities: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of the identities that the log will have when the chunk before has committed."""
+        if self.before is None:
+            return set()
+        self._wait(self.before, self.before.numbered)
+        return self.before.identities.intersection(identities)
+
     def foresee(self, connection: Connection, tenant_id: str, streams: Iterable[str]) -> dict[str, int]:
         """Return the versions that streams will be at when the chunk before has committed."""
         assert self.before is not None
-        self._wait(self.before, self.before.numbered)
         left = {name: self.before.versions[name] for name in streams if name in self.before.versions}
         others = [name for name in streams if name not in left]
         heads = dict(connection.execute(_FIND_HEADS, [others, tenant_id]).fetchall())
@@ -182,11 +190,16 @@ class Turn:
         if self.before is not None:
             self._wait(self.before, self.before.copied)
 
+    def await_committed(self) -> None:
+        """Wait until the chunk before has committed."""
+        if self.before is not None:
+            self._wait(self.before, self.before.tried)
+
     def move_heads(self, connection: Connection, moves: Sequence[object]) -> Cursor | None:
         """Move the heads of a chunk that foresaw them, once the one before has committed; return how many came true."""
         if self.before is None:
             return None
-        self._wait(self.before, self.before.tried)
+        self.await_committed()
         return connection.execute(_MOVE_FORESEEN_HEADS, [*moves, list(self.versions), list(self.versions.values())])
 
     @staticmethod
@@ -324,28 +337,36 @@ def write(
             one.
         OvertakenError: the chunk before in the batch failed, or another writer moved on one of the streams.
     """
-    fresh, repeated = _split(cursor, tenant_id, staged, look_up=look_up)
+    turn = turn or Turn()
+    fresh, repeated = _split(cursor, tenant_id, staged, turn, look_up=look_up)
     if fresh:
-        _insert(cursor, tenant_id, fresh, turn or Turn())
-    return [item.event for item in fresh], _conflicts(cursor, tenant_id, repeated) if repeated else []
+        _insert(cursor, tenant_id, fresh, turn)
+    conflicts: list[NewEvent] = []
+    if repeated:
+        turn.await_committed()
+        conflicts = _conflicts(cursor, tenant_id, repeated)
+    return [item.event for item in fresh], conflicts
 
 
-def _split(cursor: Cursor, tenant_id: str, staged: list[Staged], *, look_up: bool) -> tuple[list[Staged], list[Staged]]:
+def _split(
+    cursor: Cursor, tenant_id: str, staged: list[Staged], turn: Turn, *, look_up: bool
+) -> tuple[list[Staged], list[Staged]]:
     """Tell the events whose identity comes for the first time from the others."""
     sources, event_ids = [item.event.source for item in staged], [item.event.event_id for item in staged]
     identities = list(zip(sources, event_ids, strict=True))
-    seen: set[tuple[str, str]] = set()
+    known = turn.known(identities)
     if look_up:
-        seen.update(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
-    if not seen and len(set(identities)) == len(staged):
+        known.update(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
+    turn.identities = set(identities) - known
+    if len(turn.identities) == len(staged):
         return staged, []
     fresh: list[Staged] = []
     repeated: list[Staged] = []
     for item, identity in zip(staged, identities, strict=True):
-        if identity in seen:
+        if identity in known:
             repeated.append(item)
         else:
-            seen.add(identity)
+            known.add(identity)
             fresh.append(item)
     return fresh, repeated
 

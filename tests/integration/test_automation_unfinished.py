@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from dagster import (
     AssetCheckResult,
@@ -18,12 +19,16 @@ from dagster import (
     in_process_executor,
 )
 
+from analytics_pipelines import connections
 from analytics_pipelines.automation.unfinished import unfinished
+from analytics_pipelines.local.postgres import DAGSTER_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dagster import DagsterInstance, ExecuteInProcessResult
+
+    from analytics_pipelines.settings import Settings
 
 broken: set[str] = set()
 """What fails, by name, while it stands here."""
@@ -131,3 +136,17 @@ def test_dagsters_storage_connects_once(instance: DagsterInstance, monkeypatch: 
         assert instance.get_runs(limit=1) is not None
         assert instance.get_asset_records(names) is not None
         monkeypatch.setattr("psycopg2.connect", connect)
+
+
+def test_dagsters_storage_outlives_its_connections(instance: DagsterInstance, servers: Settings) -> None:
+    """After a restart of the server the connections that it keeps are made anew, and nothing fails."""
+    names = [AssetKey(name) for name in sorted(NAMES)]
+    assert instance.get_asset_records(names) is not None
+    with psycopg.connect(connections.admin_url(servers), autocommit=True) as admin:
+        ended = admin.execute(
+            "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity where datname = %s", [DAGSTER_DATABASE]
+        ).fetchone()
+    assert ended is not None
+    assert ended[0] > 0
+    assert instance.get_asset_records(names) is not None
+    assert instance.get_runs(limit=1) is not None

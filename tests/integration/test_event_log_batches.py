@@ -96,6 +96,43 @@ def test_a_chunk_whose_predecessor_fails_is_written_again_after_it(database: Con
     assert_whole(database, 50)
 
 
+def test_what_the_chunk_before_has_is_known_while_that_one_is_written(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """Events that come again in the next chunk are duplicates or conflicts, and no chunk is written twice for them."""
+    sent = [
+        paid(number, amount=2 if number == 12 and start > 5 else 1)
+        for start in range(0, 50, 5)
+        for number in range(start, start + CHUNK)
+    ]
+    copies: list[str] = []
+
+    def count(_: psycopg.Connection, statement: str) -> None:
+        if "copy event_log.events" in statement:
+            copies.append(statement)
+
+    with watched_pool(database_settings, count) as pool:
+        assert EventStore(pool).append_batch("shop", sent) == BatchResult(55, 44, 1)
+    assert len(copies) == len(sent) / CHUNK
+    assert numbers(database) == list(range(55))
+    assert_whole(database, 55)
+
+
+def test_a_chunk_that_repeats_the_one_before_is_compared_with_it(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """A chunk of nothing new waits until what it repeats is in the log, and other content is found."""
+
+    def delay(_: psycopg.Connection, statement: str) -> None:
+        if "insert into event_log.event_ids" in statement:
+            time.sleep(0.2)
+
+    with watched_pool(database_settings, delay) as pool:
+        sent = [*(paid(number) for number in range(CHUNK)), *(paid(number) for number in range(1, CHUNK))]
+        assert EventStore(pool).append_batch("shop", [*sent, paid(0, amount=2)]) == BatchResult(10, 9, 1)
+    assert_whole(database, 10)
+
+
 def test_what_postgres_refuses_in_one_chunk_leaves_the_others_in_order(
     database: ConnectionPool, database_settings: Settings
 ) -> None:
