@@ -234,7 +234,7 @@ def append_in_turn(
             return result
 
         for prepared in chunks:
-            if len(writing) == AT_ONCE:
+            while writing and (len(writing) == AT_ONCE or writing[0].done()):
                 yield ended()
             turn = Turn(turn if writing else None)
             writing.append(writers.submit(_append, pool, vault, tenant_id, prepared, turn, look_up=not is_new))

@@ -20,6 +20,8 @@ from analytics_pipelines.event_log import BatchResult, EventStore, NewEvent, bat
 from tests.integration.watched_sessions import assert_whole, ends_at, watched_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.settings import Settings
@@ -166,6 +168,31 @@ def test_another_writer_between_two_chunks_does_not_share_their_versions(
     assert others > 0
     assert numbers(database) == list(range(60))
     assert_whole(database, 60 + others)
+
+
+def test_after_a_slow_sender_the_next_chunk_is_numbered_by_the_log(
+    database: ConnectionPool, database_settings: Settings
+) -> None:
+    """A chunk that comes long after the one before foresees nothing: others may have used its streams."""
+    store, copies = EventStore(database), itertools.count()
+
+    def count(_: psycopg.Connection, statement: str) -> None:
+        if "copy event_log.events" in statement:
+            next(copies)
+
+    def slow() -> Iterator[NewEvent]:
+        for chunk in range(3):
+            until = time.monotonic() + PATIENCE
+            while len(numbers(database)) < chunk * CHUNK and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            store.append_many("shop", [paid(number, source=f"other {chunk}") for number in range(STREAMS)])
+            yield from (paid(number) for number in range(chunk * CHUNK, (chunk + 1) * CHUNK))
+
+    with watched_pool(database_settings, count) as pool:
+        assert EventStore(pool).append_batch("shop", slow()) == BatchResult(30, 0, 0)
+    assert next(copies) == 3
+    assert_whole(database, 30 + 3 * STREAMS)
 
 
 def test_a_crash_at_any_statement_of_a_batch_leaves_its_first_chunks(
