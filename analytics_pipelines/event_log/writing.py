@@ -157,8 +157,13 @@ class Turn:
 
     @contextmanager
     def first_attempt(self) -> Generator[None]:
-        """Attempt to write the chunk beside the one before; the next one learns how it ended."""
+        """Attempt to write the chunk beside the one before; the next one learns how it ended.
+
+        It begins when that one has its session: else it could take the pool's last one and wait for it in vain.
+        """
         try:
+            if self.before is not None:
+                self._wait(self.before, self.before.numbered)
             yield
             self.is_first_success = True
         finally:
@@ -167,10 +172,7 @@ class Turn:
 
     def known(self, identities: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the identities that the log will have when the chunk before has committed."""
-        if self.before is None:
-            return set()
-        self._wait(self.before, self.before.numbered)
-        return self.before.identities.intersection(identities)
+        return set() if self.before is None else self.before.identities.intersection(identities)
 
     def foresee(self, connection: Connection, tenant_id: str, streams: Iterable[str]) -> dict[str, int]:
         """Return the versions that streams will be at when the chunk before has committed."""

@@ -195,6 +195,16 @@ def test_after_a_slow_sender_the_next_chunk_is_numbered_by_the_log(
     assert_whole(database, 30 + 3 * STREAMS)
 
 
+def test_batches_that_share_a_small_pool_do_not_wait_for_each_other_in_vain(database_settings: Settings) -> None:
+    """Threads with fewer sessions than chunks get along: none holds a session while the chunk before has none."""
+    few = database_settings.model_copy(update={"pool_size": 2})
+    with connections.open_pool(few) as pool, ThreadPoolExecutor(SENDERS) as threads:
+        batches = [[paid(number, source=f"sender {sender}") for number in range(100)] for sender in range(SENDERS)]
+        done = [threads.submit(EventStore(pool).append_batch, "shop", events) for events in batches]
+        assert [sent.result(PATIENCE) for sent in done] == [BatchResult(100, 0, 0)] * SENDERS
+        assert_whole(pool, SENDERS * 100)
+
+
 def test_a_crash_at_any_statement_of_a_batch_leaves_its_first_chunks(
     database: ConnectionPool, database_settings: Settings
 ) -> None:
