@@ -32,6 +32,8 @@ MAPPING = "mapping.yaml"
 ENCODINGS = ("utf-8", "latin-1", "cp1252", "iso8859-15")
 _PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# In what is left of a CloudEvent it would name every subject 1.
+_SPECVERSION = re.compile(rb'"specversion"\s*:\s*"1\.0"')
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 
 
@@ -56,7 +58,7 @@ class Named:
         try:
             return self.names(json.loads(content))
         except (ValueError, RecursionError):
-            return any(self._word.search(text) for text in _texts(content))
+            return any(self._word.search(text) for text in _texts(_SPECVERSION.sub(b"", content)))
 
     def names(self, value: object, *, in_event: bool = False) -> bool:
         """Tell whether a JSON value, or a row of a table, names the subject; within an event, by the kind's field."""

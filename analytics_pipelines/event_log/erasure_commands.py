@@ -23,11 +23,14 @@ def erase(tenant: str | None, subject: str | None, *, repeat: bool, as_json: boo
 
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import erasure
+    from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
     settings = load_settings()
     with open_pool(settings) as pool:
         if tenant and subject:
+            with pool.connection() as connection:
+                require_known_tenant(connection, tenant)
             certificate = erasure.erase(pool, settings, tenant, subject)
             click.echo(json.dumps(certificate, indent=2) if as_json else _text(certificate))
             return

@@ -250,7 +250,11 @@ def _redrive_page(gate: _Gate, tenant_id: str, rows: list[dict[str, Any]]) -> li
     waiting: list[_Waiting] = []
     for row in rows:
         prepared = gate.prepare(tenant_id, row)
-        refused += [_Redriven(row["quarantine_id"], "quarantined", reason) for _, reason in prepared.refused]
+        for _, reason in prepared.refused:
+            # A row of a table is no event: what its mapping found says more than that it is no JSON.
+            is_the_same = reason.kind == row["kind"] == "malformed"
+            kept = Refusal(row["kind"], row["reason"]) if is_the_same else reason
+            refused.append(_Redriven(row["quarantine_id"], "quarantined", kept))
         waiting += [(row["quarantine_id"], item) for item in prepared.staged]
     return _append(gate.pool, tenant_id, waiting, refused)
 

@@ -25,6 +25,7 @@ COMMANDS = [
     ["quarantine", "list"],
     ["verify"],
     ["sagas", "list"],
+    ["erase", "--subject", "lead-nobody"],
 ]
 
 

@@ -94,6 +94,7 @@ def test_what_is_still_wrong_is_quarantined_again_once(store: EventStore, databa
     assert wrong["reason"].startswith("data.amount:")
     assert fine["outcome"] == "accepted"
     assert (bytes_["kind"], bytes_["outcome"], bytes_["origin"]) == ("malformed", "quarantined", "file:7")
+    assert bytes_["reason"] == "no JSON"  # as its reader found it
     assert quarantine.redrive(database, kind="invalid").quarantined == 1
     assert len(rows(database)) == 3
 

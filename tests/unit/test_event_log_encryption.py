@@ -245,6 +245,14 @@ def test_an_identifier_is_found_however_it_is_written(identifier: str, content: 
     assert not Named("lead-nobody", "nobody", frozenset({"lead_id"})).stands_in(content)
 
 
+def test_the_version_of_a_torn_event_names_nobody() -> None:
+    """Of a CloudEvent that was cut off, `1.0` is no identifier; a column with gaps may have one written so."""
+    named = Named("lead-1", "1", frozenset({"lead_id"}))
+    assert not named.stands_in(b'{"specversion": "1.0","id":"9"')
+    assert named.stands_in(b'{"specversion":"1.0","id":"9","data":{"lead_id":"1"')
+    assert named.stands_in(b"1.0,Ann")
+
+
 def test_a_line_longer_than_memory_is_searched_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a long line is cut, a name across the cut is found."""
     monkeypatch.setattr(copies, "LINE_BYTES", 64)
