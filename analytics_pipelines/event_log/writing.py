@@ -312,6 +312,8 @@ def _attempt(  # noqa: PLR0913 - a chunk and its place
                 fresh, conflicts = write(cursor, tenant_id, staged, turn, look_up=look_up)
             quarantined = [*prepared.refused, *((event, TAKEN) for event in conflicts)]
             if quarantined:
+                if turn is not None:
+                    turn.await_committed()  # the quarantine, too, has things in the order they were sent: see redrive()
                 rows = [_quarantine_row(tenant_id, *item) for item in quarantined]
                 contents = vault.lock_refused(connection, tenant_id, [content for _, content, _ in rows])
                 cursor.executemany(
@@ -393,8 +395,8 @@ def _insert(cursor: Cursor, tenant_id: str, fresh: list[Staged], turn: Turn) -> 
     turn.number(heads, added)
     before = newest.fetchone()
     assert before is not None
+    turn.await_copied()
     with cursor.copy(_COPY) as copy:
-        turn.await_copied()
         for start in range(0, len(fresh), COPY_LINES):
             lines: list[str] = []
             for item in fresh[start : start + COPY_LINES]:
