@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -90,6 +90,21 @@ def weight(value: object) -> int:
             waiting += item
         characters += OTHER_CHARACTERS
     return characters
+
+
+def columns(events: Sequence[NewEvent]) -> dict[str, list[Any]]:
+    """Return the fields of events as lists, by the names that they have in our SQL; payloads are not among them."""
+    return {
+        "sources": [event.source for event in events],
+        "event_ids": [event.event_id for event in events],
+        "stream_ids": [event.stream_id for event in events],
+        "event_types": [event.event_type for event in events],
+        "schema_versions": [event.schema_version for event in events],
+        "sequences": [event.sequence for event in events],
+        "moments": [event.occurred_at for event in events],
+        "correlation_ids": [event.correlation_id for event in events],
+        "causation_ids": [event.causation_id for event in events],
+    }
 
 
 def prepare(chunk: list[NewEvent | Malformed], seal: Seal, catalog: Catalog = BUILT_IN) -> Prepared:

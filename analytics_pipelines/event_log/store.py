@@ -17,7 +17,7 @@ from psycopg import errors
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log import reading, statistics
-from analytics_pipelines.event_log.batch import chunks, prepare, read_personal
+from analytics_pipelines.event_log.batch import chunks, columns, prepare, read_personal
 from analytics_pipelines.event_log.bell import ring
 from analytics_pipelines.event_log.catalog import Catalog, configured_catalog
 from analytics_pipelines.event_log.durable import DurableSubscription
@@ -224,7 +224,7 @@ class EventStore:
 
         Idempotent by identity: what the log has is counted as a duplicate, the same identity with other content is
         quarantined as a conflict, and so is whatever is not valid. Commits chunk by chunk; after an interruption the
-        same call completes the rest.
+        same call completes the rest. Takes two sessions of the pool, and a third while personal values are sealed.
         """
         require_tenant(tenant_id)
         result = BatchResult()
@@ -479,15 +479,7 @@ def _arguments(
         "tenant_id": tenant_id,
         "streams": list(expected),
         "versions": list(expected.values()),
-        "sources": [event.source for event in events],
-        "event_ids": [event.event_id for event in events],
-        "stream_ids": [event.stream_id for event in events],
-        "event_types": [event.event_type for event in events],
-        "schema_versions": [event.schema_version for event in events],
-        "sequences": [event.sequence for event in events],
-        "moments": [event.occurred_at for event in events],
-        "correlation_ids": [event.correlation_id for event in events],
-        "causation_ids": [event.causation_id for event in events],
+        **columns(events),
         "payloads": payloads,
     }
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors
 
-from analytics_pipelines.event_log.batch import Prepared, Staged
+from analytics_pipelines.event_log.batch import Prepared, Staged, columns
 from analytics_pipelines.event_log.event import BatchResult, Malformed, NewEvent
 from analytics_pipelines.event_log.validation import Refusal, json_text
 
@@ -87,8 +87,9 @@ _CLAIM_IDENTITIES = """
 _FIND_CONFLICTS = """
     select sent.ordinal
     from unnest(
-        %(ordinals)b::integer[], %(sources)b::text[], %(event_ids)b::text[], %(types)b::text[], %(streams)b::text[],
-        %(schema_versions)b::smallint[], %(sequences)b::bigint[], %(moments)b::timestamptz[], %(data)b::text[]
+        %(ordinals)b::integer[], %(sources)b::text[], %(event_ids)b::text[], %(event_types)b::text[],
+        %(stream_ids)b::text[], %(schema_versions)b::smallint[], %(sequences)b::bigint[], %(moments)b::timestamptz[],
+        %(payloads)b::text[]
     ) as sent (ordinal, source, event_id, event_type, stream_id, schema_version, sequence, occurred_at, data)
     cross join lateral (
         select position, content_hash from event_log.event_ids
@@ -117,7 +118,7 @@ _QUARANTINE = """
 
 TAKEN = Refusal("conflict", "id: the log has this source and id with other content")
 
-_TAKEN_MEANWHILE = (errors.UniqueViolation, errors.DeadlockDetected)
+_TAKEN_MEANWHILE = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
 
 # What Postgres says of a value that JSON allows and it cannot hold: refused rows, not a failed batch.
 REFUSED_BY_POSTGRES = (errors.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
@@ -127,48 +128,73 @@ class OvertakenError(Exception):
     """The chunk cannot be written as it was numbered: the one before it failed, or another writer used its streams."""
 
 
+class AbandonedError(Exception):
+    """The chunk must not be written: the one before it never was. Whoever appends is told of that one's error."""
+
+
 class Turn:
     """A chunk's place in its batch: after the one before, and yet beside it.
 
-    A chunk takes its positions once the one before has all of its own, and commits after it: the log has the events in
-    the order in which they were sent. Meanwhile that one moves its streams' heads, writes down its identities and
-    commits, a third of the work. The chunk therefore numbers its events from the versions that the one before will
-    leave, and compares them with the heads when it moves these itself.
+    A chunk takes its positions once the one before has all of its own, and commits after it: the log, and the
+    quarantine, have the events in the order in which they were sent. Meanwhile that one moves its streams' heads,
+    writes down its identities and commits, a third of the work. The chunk therefore numbers its events from the
+    versions that the one before will leave, and compares them with the heads when it moves these itself.
+
+    Postgres cannot see that a session waits for another one here. So a chunk locks no table before it waits that the
+    one before still has to lock, and takes none of the pool's sessions before that one has its own.
 
     Attributes:
         before: the turn of the chunk before; None when it has ended.
+        looks_up: whether its events are looked for in the log, which locks `event_ids`.
         identities: of the events of this chunk that are new.
         versions: what the streams of this chunk will be at when it has committed.
         numbered: both are known, or it failed.
         copied: its events have their positions, or it failed.
-        tried: it has committed, or it failed.
+        tried: it has committed, or its first attempt failed.
         is_first_success: it has committed at its first attempt.
-        ended: it has committed at last, or will never.
+        ended: it is over.
+        is_written: it has committed.
     """
 
-    def __init__(self, before: Turn | None = None) -> None:
+    def __init__(self, before: Turn | None = None, *, looks_up: bool = True) -> None:
         """Take the turn before, which still lasts."""
         self.before = before
+        self.looks_up = looks_up
         self.identities: set[tuple[str, str]] = set()
         self.versions: dict[str, int] = {}
-        self.numbered, self.copied, self.tried = Signal(), Signal(), Signal()
+        self.numbered, self.copied, self.tried, self.ended = Signal(), Signal(), Signal(), Signal()
         self.is_first_success = False
-        self.ended: Future[None] = Future()
+        self.is_written = False
 
     @contextmanager
     def first_attempt(self) -> Generator[None]:
-        """Attempt to write the chunk beside the one before; the next one learns how it ended.
+        """Attempt to write the chunk beside the one before, where that can be; the next one learns how it ended.
 
-        It begins when that one has its session: else it could take the pool's last one and wait for it in vain.
+        Raises:
+            AbandonedError: the one before was never written.
         """
         try:
             if self.before is not None:
-                self._wait(self.before, self.before.numbered)
+                self.before.numbered.wait()
+                if self.before.tried.is_set() or self.looks_up != self.before.looks_up:
+                    self.await_ended()
             yield
             self.is_first_success = True
         finally:
             for signal in (self.tried, self.copied, self.numbered):
                 signal.set()
+
+    def await_ended(self) -> None:
+        """Wait until the chunk before is over; from then on this one is the first.
+
+        Raises:
+            AbandonedError: the one before was never written.
+        """
+        if self.before is not None:
+            self.before.ended.wait()
+            if not self.before.is_written:
+                raise AbandonedError
+            self.before = None
 
     def known(self, identities: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the identities that the log will have when the chunk before has committed."""
@@ -224,7 +250,8 @@ def append_in_turn(
     Python prepares a chunk while Postgres writes the two before it. Events are taken for new until one is not: then
     the rest of the batch is looked for in the log beforehand.
     """
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as writers:
+    at_once = AT_ONCE if pool.max_size > AT_ONCE else 1  # whoever prepares needs a session, too, to seal
+    with ThreadPoolExecutor(max_workers=at_once) as writers:
         writing: deque[Future[BatchResult]] = deque()
         turn: Turn | None = None
         is_new = True
@@ -236,34 +263,28 @@ def append_in_turn(
             return result
 
         for prepared in chunks:
-            while writing and (len(writing) == AT_ONCE or writing[0].done()):
+            while writing and (len(writing) == at_once or writing[0].done()):
                 yield ended()
-            turn = Turn(turn if writing else None)
-            writing.append(writers.submit(_append, pool, vault, tenant_id, prepared, turn, look_up=not is_new))
+            turn = Turn(turn if writing else None, looks_up=not is_new)
+            writing.append(writers.submit(_append, pool, vault, tenant_id, prepared, turn))
         while writing:
             yield ended()
 
 
-def _append(  # noqa: PLR0913 - a chunk and its place
-    pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared, turn: Turn, *, look_up: bool
-) -> BatchResult:
+def _append(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared, turn: Turn) -> BatchResult:
     """Append a chunk beside the one before it; if that fails, alone and after it."""
-    before = turn.before
+    result: BatchResult | None = None
     try:
-        try:
-            with turn.first_attempt():
-                return _attempt(pool, vault, tenant_id, prepared, turn, look_up=look_up)
-        except (OvertakenError, *_TAKEN_MEANWHILE, *REFUSED_BY_POSTGRES):
-            if before is not None:
-                before.ended.result()
-            return append_prepared(pool, vault, tenant_id, prepared)
-    except BaseException as error:
-        turn.ended.set_exception(error)
-        raise
+        with suppress(OvertakenError, *_TAKEN_MEANWHILE, *REFUSED_BY_POSTGRES), turn.first_attempt():
+            result = _attempt(pool, vault, tenant_id, prepared, turn)
+        if result is None:
+            turn.await_ended()
+            result = append_prepared(pool, vault, tenant_id, prepared)
+        turn.is_written = True
+        return result
     finally:
         turn.before = None
-        if not turn.ended.done():
-            turn.ended.set_result(None)
+        turn.ended.set()
 
 
 def append_prepared(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared) -> BatchResult:
@@ -277,7 +298,7 @@ def append_prepared(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _attempt(pool, vault, tenant_id, prepared, None, look_up=True)
+            return _attempt(pool, vault, tenant_id, prepared, Turn())
         except _TAKEN_MEANWHILE:
             # The log has one of the identities, or another writer was first with it: begin again and see it.
             if attempt == ATTEMPTS:
@@ -296,9 +317,7 @@ def append_prepared(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared
     raise AssertionError
 
 
-def _attempt(  # noqa: PLR0913 - a chunk and its place
-    pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared, turn: Turn | None, *, look_up: bool
-) -> BatchResult:
+def _attempt(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepared, turn: Turn) -> BatchResult:
     """Write one chunk in one transaction: all of it, or nothing."""
     staged = prepared.staged
     fresh: list[NewEvent] = []
@@ -308,12 +327,13 @@ def _attempt(  # noqa: PLR0913 - a chunk and its place
             connection.execute("select event_log.make_partitions()")
             connection.commit()
         with connection.transaction(), connection.cursor() as cursor:
+            if turn.before is not None:  # it will wait, which is not being idle
+                connection.execute("set local idle_in_transaction_session_timeout = 0")
             if staged:
-                fresh, conflicts = write(cursor, tenant_id, staged, turn, look_up=look_up)
+                fresh, conflicts = write(cursor, tenant_id, staged, turn)
             quarantined = [*prepared.refused, *((event, TAKEN) for event in conflicts)]
+            turn.await_committed()
             if quarantined:
-                if turn is not None:
-                    turn.await_committed()  # the quarantine, too, has things in the order they were sent: see redrive()
                 rows = [_quarantine_row(tenant_id, *item) for item in quarantined]
                 contents = vault.lock_refused(connection, tenant_id, [content for _, content, _ in rows])
                 cursor.executemany(
@@ -325,7 +345,7 @@ def _attempt(  # noqa: PLR0913 - a chunk and its place
 
 
 def write(
-    cursor: Cursor, tenant_id: str, staged: list[Staged], turn: Turn | None = None, *, look_up: bool = True
+    cursor: Cursor, tenant_id: str, staged: list[Staged], turn: Turn | None = None
 ) -> tuple[list[NewEvent], list[NewEvent]]:
     """Append those of the prepared events that are new; return them, and those in conflict. The others are duplicates.
 
@@ -333,16 +353,16 @@ def write(
         cursor: of a session in a transaction.
         tenant_id: whose events they are.
         staged: the events.
-        turn: their place in a batch, of which another chunk may be written at this moment.
-        look_up: look for the events in the log beforehand. Without it they are taken for new, a tenth less work.
+        turn: their place in a batch, of which another chunk may be written at this moment. If it does not look them up
+            they are taken for new, a tenth less work.
 
     Raises:
-        errors.UniqueViolation: another writer was first with one of the identities, or, without `look_up`, the log has
-            one.
+        errors.UniqueViolation: another writer was first with one of the identities, or the log has one of those that
+            were not looked up.
         OvertakenError: the chunk before in the batch failed, or another writer moved on one of the streams.
     """
     turn = turn or Turn()
-    fresh, repeated = _split(cursor, tenant_id, staged, turn, look_up=look_up)
+    fresh, repeated = _split(cursor, tenant_id, staged, turn)
     if fresh:
         _insert(cursor, tenant_id, fresh, turn)
     conflicts: list[NewEvent] = []
@@ -352,14 +372,12 @@ def write(
     return [item.event for item in fresh], conflicts
 
 
-def _split(
-    cursor: Cursor, tenant_id: str, staged: list[Staged], turn: Turn, *, look_up: bool
-) -> tuple[list[Staged], list[Staged]]:
+def _split(cursor: Cursor, tenant_id: str, staged: list[Staged], turn: Turn) -> tuple[list[Staged], list[Staged]]:
     """Tell the events whose identity comes for the first time from the others."""
     sources, event_ids = [item.event.source for item in staged], [item.event.event_id for item in staged]
     identities = list(zip(sources, event_ids, strict=True))
     known = turn.known(identities)
-    if look_up:
+    if turn.looks_up:
         known.update(cursor.execute(_FIND_KNOWN, [sources, event_ids, tenant_id]).fetchall())
     turn.identities = set(identities) - known
     if len(turn.identities) == len(staged):
@@ -418,17 +436,11 @@ def _insert(cursor: Cursor, tenant_id: str, fresh: list[Staged], turn: Turn) -> 
 def _conflicts(cursor: Cursor, tenant_id: str, repeated: list[Staged]) -> list[NewEvent]:
     """Return those whose identity the log has with other content."""
     events = [item.event for item in repeated]
-    arguments: dict[str, object] = {
+    arguments = {
         "tenant_id": tenant_id,
         "ordinals": list(range(len(events))),
-        "sources": [event.source for event in events],
-        "event_ids": [event.event_id for event in events],
-        "types": [event.event_type for event in events],
-        "streams": [event.stream_id for event in events],
-        "schema_versions": [event.schema_version for event in events],
-        "sequences": [event.sequence for event in events],
-        "moments": [event.occurred_at for event in events],
-        "data": [item.data for item in repeated],
+        **columns(events),
+        "payloads": [item.data for item in repeated],
     }
     return [events[ordinal] for (ordinal,) in cursor.execute(_FIND_CONFLICTS, arguments).fetchall()]
 
