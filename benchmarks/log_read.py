@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
+from analytics_pipelines import connections
 from analytics_pipelines.event_log import Event, EventStore
 from analytics_pipelines.event_log.command_handling import Aggregate
 from benchmarks.log_library import payments
@@ -22,14 +25,12 @@ COLUMNS = f"{', '.join(Event._fields[:-1])}, data"
 COPY_TO = f"copy (select {COLUMNS} from event_log.events where tenant_id = 'read' order by position) to stdout"
 
 
-def figures(pool: ConnectionPool, _settings: Settings, events: Sequence[NewEvent]) -> Iterator[Figure]:
+def figures(pool: ConnectionPool, settings: Settings, events: Sequence[NewEvent]) -> Iterator[Figure]:
     """Yield the rates of reading as objects, with payloads decoded, and as Arrow, and of a replay."""
     store = EventStore(pool)
     store.append_batch("read", events)
-    with pool.connection() as connection:
-        connection.autocommit = True
-        connection.execute("vacuum analyze event_log.events")
-        connection.autocommit = False
+    with psycopg.connect(connections.admin_url(settings), autocommit=True) as admin:
+        admin.execute("vacuum analyze event_log.events")
     count = len(events)
 
     def copy_to(_: int) -> None:

@@ -9,14 +9,12 @@ open while the caller works. `EventStore` offers what stands here; how new event
 
 from __future__ import annotations
 
-import io
-import re
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from psycopg import errors
+from psycopg import ClientCursor, errors
+from psycopg.conninfo import make_conninfo
 
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.cloud_events import exact_json
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pyarrow as pa
-    from psycopg import Connection, Cursor
+    from adbc_driver_manager import AdbcConnection, AdbcDatabase
+    from psycopg import Connection
     from psycopg_pool import ConnectionPool
 
     from analytics_pipelines.event_log.vault import Vault
@@ -42,8 +41,6 @@ MOST_BYTES = 64_000_000
 NEWEST_VERSION = 2**31 - 1
 _NEWEST_POSITION = 2**63 - 1
 
-_VERSION = Event._fields.index("stream_version")
-_TEXTS = ("source", "event_id", "stream_id", "correlation_id", "causation_id", "data")
 _COLUMNS = f"{', '.join(Event._fields[:-1])}, data::text"
 # What event_log.share_of() takes the rest of, written out: calling it takes four times as long for each row.
 _HASH = "pg_catalog.sha256(pg_catalog.convert_to(stream_id, 'UTF8'))"
@@ -208,46 +205,70 @@ def read_batches(  # noqa: PLR0913 - a range, by keyword
 def read_arrow(
     pool: ConnectionPool, selection: Selection, *, after: int, up_to: int | None, batch_events: int = ARROW_BATCH
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the events of `(after, up_to]` in order of position, as record batches of at most so many."""
+    """Yield the events of `(after, up_to]` in order of position, as record batches of at most so many.
+
+    A session of its own reads them, beside those of the pool.
+
+    Raises:
+        PipelinesError: the server is a standby.
+        adbc_driver_manager.Error: Postgres cannot be reached, or refuses the query.
+        OSError: it failed amid the rows.
+    """
     last = _settled_end(pool, up_to)
-    # The rows of the next batch are fetched while those of this one are parsed.
-    with ThreadPoolExecutor(max_workers=1) as parser:
-        parsing: Future[Any] | None = None
-        is_more = after < last
+    is_more = after < last
+    if not is_more:
+        return
+    with _arrow_session(pool) as session:
         while is_more:
             is_more = False
             for low, high in _windows(selection, after, last, batch_events):
                 query, arguments = _query(selection, low, high, batch_events)
-                with pool.connection() as connection, connection.cursor() as cursor:
-                    fetched = _copy(cursor, query, arguments)
-                if parsing is not None:
-                    yield parsing.result()
-                    parsing = None
-                if fetched.rows:
-                    parsing = parser.submit(_parse, fetched.lines)
-                    selection = selection.past(fetched.stream_version)
-                if fetched.is_cut or fetched.rows == batch_events:
-                    after, is_more = fetched.position, True
-                    break
-        if parsing is not None:
-            yield parsing.result()
+                with pool.connection() as connection:  # COPY takes no arguments: they are quoted into the text
+                    statement = ClientCursor(connection).mogrify(query.encode(), arguments)
+                batches, is_cut = _fetch(session, statement)
+                yield from batches
+                if batches:
+                    newest = batches[-1].slice(batches[-1].num_rows - 1).to_pylist()[0]
+                    selection = selection.past(newest["stream_version"])
+                    if is_cut or sum(batch.num_rows for batch in batches) == batch_events:
+                        after, is_more = newest["position"], True
+                        break
 
 
-def arrow_schema() -> pa.Schema:
-    """Return the columns of the record batches: those of the log, `data` as JSON text."""
+@cache
+def _arrow_database(login: str) -> AdbcDatabase:
+    """Name a server; the driver then reads what types it has, all of 50 ms, so once is enough."""
+    import adbc_driver_postgresql
+
+    return adbc_driver_postgresql.connect(login)
+
+
+def _arrow_session(pool: ConnectionPool) -> AdbcConnection:
+    """Open a session like those of the pool that fetches rows as Arrow, without a Python object for each."""
+    from adbc_driver_manager import AdbcConnection
+
+    with pool.connection() as connection:
+        login = make_conninfo(**connection.info.get_parameters(), password=connection.info.password)
+    return AdbcConnection(_arrow_database(login))
+
+
+def _fetch(session: AdbcConnection, query: str) -> tuple[list[pa.RecordBatch], bool]:
+    """Return the rows of a query, or as many of the first as there is room for; say whether there was no more."""
     import pyarrow as pa
+    from adbc_driver_manager import AdbcStatement
 
-    text, moment = pa.string(), pa.timestamp("us", "UTC")
-    types = {
-        "position": pa.int64(),
-        "stream_version": pa.int32(),
-        "schema_version": pa.int16(),
-        "sequence": pa.int64(),
-        "occurred_at": moment,
-        "recorded_at": moment,
-    }
-    names = [*Event._fields[:-1], "data"]
-    return pa.schema([pa.field(name, types.get(name, text)) for name in names])
+    batches: list[pa.RecordBatch] = []
+    room = MOST_BYTES
+    with AdbcStatement(session) as statement:
+        statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(MOST_BYTES // 4)})
+        statement.set_sql_query(query)
+        for batch in pa.RecordBatchReader.from_stream(statement.execute_query()[0]):
+            batches.append(batch)
+            room -= batch.nbytes
+            if room <= 0:
+                statement.cancel()  # else the rest of the rows is fetched and thrown away
+                return batches, True
+    return batches, False
 
 
 def read_stream(  # noqa: PLR0913 - a stream and its limits, by keyword
@@ -296,7 +317,7 @@ def _settled_end(pool: ConnectionPool, up_to: int | None) -> int:
 def _events(connection: Connection, vault: Vault | None, query: str, arguments: list[Any]) -> list[Event]:
     """Return the rows of a query as events, personal values revealed, payloads in the newest version of their type."""
     # Never prepared: one plan for every range and tenant would suit none of them.
-    rows = connection.execute(query.encode(), arguments, prepare=False).fetchall()
+    rows = connection.execute(query.encode(), arguments, prepare=False, binary=True).fetchall()
     events = list(map(Event._make, rows))
     if vault is not None:
         sealed = [event for event in events if SEALED in event.data_json]
@@ -312,39 +333,6 @@ def _upcast(event: Event) -> Event:
     if "data" in vars(event):  # decoded before, to be revealed
         vars(newer)["data"] = upcast(event.event_type, event.schema_version, event.data)[1]
     return newer
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """Rows as lines of COPY's text format; the position and version of the last; whether its length ended the batch."""
-
-    lines: io.BytesIO
-    rows: int
-    position: int
-    stream_version: int
-    is_cut: bool
-
-
-class _FullError(Exception):
-    """Cancels a COPY whose rows are long."""
-
-
-def _copy(cursor: Cursor, query: str, arguments: list[Any]) -> _Fetched:
-    lines = io.BytesIO()
-    rows = 0
-    line = b""
-    # Postgres sends a row at a time. The driver quotes the arguments into the text, as COPY takes none.
-    statement = f"copy ({query}) to stdout".encode()
-    is_cut = True
-    with suppress(_FullError), cursor.copy(statement, arguments) as copy:
-        for line in copy:
-            rows += 1
-            lines.write(line)
-            if lines.tell() >= MOST_BYTES:
-                raise _FullError
-        is_cut = False
-    fields = bytes(line).split(b"\t", _VERSION + 1) if rows else [b"0"] * (_VERSION + 1)
-    return _Fetched(lines, rows, int(fields[0]), int(fields[_VERSION]), is_cut)
 
 
 def _query(
@@ -383,38 +371,3 @@ def _ordered(keys: Sequence[str], *, backward: bool) -> str:
 
 def _select(conditions: list[str], order: str) -> str:
     return f"select {_COLUMNS} from event_log.events where {' and '.join(conditions)} order by {order}"  # noqa: S608
-
-
-def _parse(lines: io.BytesIO) -> pa.RecordBatch:
-    """Parse COPY's text format, which holds no tab and no line feed but those between values and rows."""
-    import pyarrow as pa
-    from pyarrow import compute, csv
-
-    schema = arrow_schema()
-    size = lines.tell()
-    table = csv.read_csv(
-        pa.BufferReader(lines.getbuffer()),
-        csv.ReadOptions(column_names=schema.names, block_size=size + 1),
-        csv.ParseOptions(delimiter="\t", quote_char=False),
-        csv.ConvertOptions(column_types=schema, null_values=[r"\N"], strings_can_be_null=True),
-    )
-    batch = table.combine_chunks().to_batches()[0]
-    for name in _TEXTS:
-        column = batch.column(name)
-        if compute.any(compute.match_substring(column, "\\")).as_py():
-            # JSON has no control characters, so of COPY's escapes only that of the backslash itself.
-            plain = (
-                compute.replace_substring(column, "\\\\", "\\")
-                if name == "data"
-                else pa.array([_unescaped(text) for text in column.to_pylist()], pa.string())
-            )
-            batch = batch.set_column(schema.get_field_index(name), schema.field(name), plain)
-    return batch
-
-
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-
-
-def _unescaped(text: str | None) -> str | None:
-    return text and _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), text)

@@ -14,10 +14,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics_pipelines import connections
 from analytics_pipelines.event_log import Event, EventStore, NewEvent, reading
 
 if TYPE_CHECKING:
@@ -187,6 +189,26 @@ def test_a_long_row_ends_a_batch_of_arrow(store: EventStore, monkeypatch: pytest
     assert len(batches) > 3
     assert [name for batch in batches for name in batch.column("event_id").to_pylist()] == [str(n) for n in range(20)]
     assert list(store.read_arrow(event_types=["order_shipped"])) == []
+
+
+def test_no_session_outlives_a_reading_as_arrow(store: EventStore, database_settings: Settings) -> None:
+    """Read to the end or given up, a reading as Arrow leaves none of its sessions behind."""
+    store.append_batch("acme", [event(number) for number in range(20)])
+    with psycopg.connect(connections.admin_url(database_settings), autocommit=True) as admin:
+
+        def sessions() -> tuple[int] | None:
+            copying = "query ilike 'copy (select position%' and datname = current_database()"
+            return admin.execute(f"select count(*)::integer from pg_stat_activity where {copying}".encode()).fetchone()
+
+        given_up = store.read_arrow(batch_events=7)
+        assert next(given_up).num_rows == 7
+        assert sessions() == (1,)
+        given_up.close()
+        assert [batch.num_rows for batch in store.read_arrow(batch_events=7)] == [7, 7, 6]
+        deadline = time.monotonic() + 30
+        while sessions() != (0,):
+            assert time.monotonic() < deadline, sessions()
+            time.sleep(0.01)
 
 
 def test_a_stream_is_read_in_order_of_version(store: EventStore, story: list[NewEvent]) -> None:
