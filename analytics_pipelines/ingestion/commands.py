@@ -38,7 +38,8 @@ def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_ru
     CloudEvents are read from JSON (.json: one or an array; .jsonl, .ndjson: one a line); plain JSON, .csv, .tsv and
     .parquet with --mapping, which --dry-run proposes. Each also as .gz or .zst; `-` reads JSON Lines of CloudEvents
     from standard input. What was sent before changes nothing. What is refused is kept in event_log.quarantine with the
-    reason, and is no failure of the command. With --dry-run --json, several files give an array of objects.
+    reason, and is no failure of the command. A file that cannot be read is one, and keeps no other from being read.
+    With --dry-run --json, several files give an array of objects.
     """
     if mapping is not None and STANDARD_INPUT in paths:
         raise click.UsageError("standard input is read as CloudEvents; give a file where a mapping is needed")
@@ -55,14 +56,23 @@ def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_ru
 
     started = time.perf_counter()
     result = BatchResult()
+    failed: list[PipelinesError] = []
     with open_pool(load_settings()) as pool, _progress() as show:
         for path in paths:
-            if path == STANDARD_INPUT:
-                sent = (parse_event(*line) for line in lines(sys.stdin.buffer, "standard input"))
-                result += append_counted(pool, tenant, sent, "standard input", partial(show, "standard input"))
-            else:
-                result += ingest_file(pool, tenant, path, mapping, partial(show, path.name))
-    _report(result, time.perf_counter() - started, tenant, as_json=as_json)
+            try:
+                if path == STANDARD_INPUT:
+                    sent = (parse_event(*line) for line in lines(sys.stdin.buffer, "standard input"))
+                    result += append_counted(pool, tenant, sent, "standard input", partial(show, "standard input"))
+                else:
+                    result += ingest_file(pool, tenant, path, mapping, partial(show, path.name))
+            except PipelinesError as error:
+                failed.append(error)
+    if len(failed) < len(paths):
+        _report(result, time.perf_counter() - started, tenant, as_json=as_json)
+    for error in failed[:-1]:
+        click.echo(f"error: {error}", err=True)
+    if failed:
+        raise failed[-1]
 
 
 @click.command()
@@ -107,6 +117,7 @@ def _progress() -> Generator[Callable[[str, int], None]]:
 
 
 def _dry_run(paths: tuple[Path, ...], mapping: Path | None, *, as_json: bool) -> None:
+    from analytics_pipelines.event_log.validation import json_text
     from analytics_pipelines.ingestion.mapping import load_mappings
     from analytics_pipelines.ingestion.proposal import dry_run
 
@@ -115,8 +126,8 @@ def _dry_run(paths: tuple[Path, ...], mapping: Path | None, *, as_json: bool) ->
     mappings = [] if mapping is None else load_mappings(mapping)
     tried = ((path, dry_run(path, mappings)) for path in paths)
     if as_json:
-        found = [{"path": str(path), **vars(done)} for path, done in tried]
-        click.echo(json.dumps(found if len(found) > 1 else found[0]))
+        found = [json_text({"path": str(path), **vars(done)}) for path, done in tried]
+        click.echo(f"[{', '.join(found)}]" if len(found) > 1 else found[0])
         return
     for path, done in tried:
         if done.proposed is not None:
@@ -124,11 +135,14 @@ def _dry_run(paths: tuple[Path, ...], mapping: Path | None, *, as_json: bool) ->
             click.echo(done.proposed)
         events = sum(done.events.values())
         refused = sum(done.refused.values())
-        click.echo(f"# {path.name}: of the first {done.rows:,} rows {events:,} would be accepted, {refused:,} refused")
+        click.echo(
+            f"# {path.name}: of the first {done.rows:,} rows {events:,} would be accepted, unless the log has them, "
+            f"and {refused:,} refused"
+        )
         for event_type, count in sorted(done.events.items()):
             click.echo(f"#   {count:,} {event_type}")
         for event in done.first:
-            click.echo(f"#   {json.dumps(event, ensure_ascii=False)}")
+            click.echo(f"#   {json_text(event)}")
         for reason, count in done.refused.most_common(10):
             click.echo(f"#   {count:,} refused: {reason}")
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.ingestion.once import append_once, remembered
+from analytics_pipelines.ingestion.once import append_once, was_ingested
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -38,9 +38,9 @@ def ingest_saas(pool: ConnectionPool) -> BatchResult:
 
 
 def missing(pool: ConnectionPool) -> list[str]:
-    """Return the demo tenants whose events are not all in the log."""
+    """Return the demo tenants whose events are not all in the log; an erasure keeps them there, unreadable."""
     digests = {"grocer": _grocer_digest(), "saas": _saas_digest()}
-    return [tenant for tenant, digest in digests.items() if remembered(pool, tenant, digest) is None]
+    return [tenant for tenant, digest in digests.items() if not was_ingested(pool, tenant, digest)]
 
 
 def _grocer_digest() -> str:

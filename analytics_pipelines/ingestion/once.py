@@ -101,6 +101,13 @@ def remembered(pool: ConnectionPool, tenant_id: str, digest: str) -> BatchResult
     return None if row is None else BatchResult(*row)
 
 
+def was_ingested(pool: ConnectionPool, tenant_id: str, digest: str) -> bool:
+    """Tell whether a source was ingested to its end, be it before an erasure."""
+    with pool.connection() as connection:
+        query = "select from event_log.files where tenant_id = %s and digest = %s"
+        return connection.execute(query, [tenant_id, digest]).fetchone() is not None
+
+
 def watermarks(pool: ConnectionPool, tenants: Iterable[str], after: int, up_to: int) -> dict[str, str | None]:
     """Return each tenant's newest event time (UTC, ISO 8601) at a position, given what was appended since another.
 

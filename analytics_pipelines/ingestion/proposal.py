@@ -17,7 +17,7 @@ import yaml
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.batch import prepare
 from analytics_pipelines.event_log.catalog import configured_catalog
-from analytics_pipelines.event_log.cloud_events import looks_like_cloud_event
+from analytics_pipelines.event_log.cloud_events import exact_json, looks_like_cloud_event
 from analytics_pipelines.event_log.schemas import SCHEMAS
 from analytics_pipelines.event_log.validation import json_text
 from analytics_pipelines.ingestion.files import BROKEN, cannot_be_read, read_events, read_rows
@@ -57,7 +57,7 @@ class DryRun:
     Attributes:
         rows: how many were read; rows that filters leave out are not among the events.
         events: how many events would be let in, by type.
-        first: the first of them.
+        first: the first of them, as in CloudEvents; decimals keep every digit.
         refused: how many would be quarantined, by kind and reason.
         proposed: a mapping file, where none was given and one is needed.
     """
@@ -182,7 +182,7 @@ def _shown(event: NewEvent) -> dict[str, object]:
         "source": event.source,
         "subject": event.stream_id,
         "time": event.occurred_at.isoformat(),
-        "data": json_text(event.data),
+        "data": exact_json(json_text(event.data).encode()),
     }
 
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from dagster import AssetCheckSeverity, Definitions
 
 from analytics_pipelines.errors import PipelinesError
-from analytics_pipelines.event_log import BatchResult, EventStore, quarantine
-from analytics_pipelines.ingestion import files
+from analytics_pipelines.event_log import BatchResult, EventStore, erasure, quarantine
+from analytics_pipelines.ingestion import demo, files
 from analytics_pipelines.ingestion.assets import landing as landing_asset
 from analytics_pipelines.ingestion.checks import CHECKS
 from analytics_pipelines.ingestion.commands import ingest
@@ -329,6 +329,7 @@ def test_the_command_takes_files_standard_input_and_a_dry_run(
     run = CliRunner().invoke
     tried = run(ingest, [str(table), "--tenant", "shop", "--mapping", str(mapping), "--dry-run", "--json"])
     assert json.loads(tried.stdout)["events"] == {"order_paid": 2}
+    assert '"data":{"order_id":"1","amount":1.50}' in tried.stdout
     both = run(ingest, [str(table)] * 2 + ["--tenant", "shop", "--mapping", str(mapping), "--dry-run", "--json"])
     assert json.loads(both.stdout) == [json.loads(tried.stdout)] * 2
     done = run(ingest, [str(table), "--tenant", "shop", "--mapping", str(mapping)])
@@ -342,3 +343,33 @@ def test_the_command_takes_files_standard_input_and_a_dry_run(
     }  # fmt: skip
     refused = run(ingest, [str(tmp_path), "--tenant", "shop"])
     assert (refused.exit_code, "is a directory" in refused.stderr) == (2, True)
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_read(
+    tmp_path: Path, database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several files the readable ones are ingested and counted; each other is named, and the exit code is 1."""
+    assert database_settings.database_url is not None
+    monkeypatch.setenv("PIPELINES_DATABASE_URL", database_settings.database_url.get_secret_value())
+    names = [put(tmp_path / "a.jsonl.gz", "x"), put(tmp_path / "b.xlsx", "x"), put(tmp_path / "c.jsonl", line(1))]
+    done = subprocess.run(
+        [sys.executable, "-m", "analytics_pipelines.cli", "ingest", *map(str, names), "--tenant", "shop"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[:10]) == (1, "1 accepted")
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"error: {names[0]}: cannot be read")
+    assert second.startswith(f"error: {names[1]}: not a kind of file")
+
+
+def test_an_erasure_leaves_the_demo_in_the_log(
+    database: ConnectionPool, database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After somebody of a demo tenant was erased, a build does not take its events for missing."""
+    monkeypatch.setattr(demo, "SIMULATED_EVENTS", 300)
+    assert demo.missing(database) == ["grocer", "saas"]
+    assert demo.ingest_saas(database).accepted > 0
+    erasure.erase(database, database_settings, "saas", "lead-1")
+    assert demo.missing(database) == ["grocer"]
