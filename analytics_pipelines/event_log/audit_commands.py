@@ -46,8 +46,11 @@ def list_quarantine(tenant: str | None, kind: str | None, limit: int, *, as_json
         return
     if not found["counts"]:
         click.echo(f"no refused event{f' of kind {kind}' if kind else ''}{f' of {tenant}' if tenant else ''}")
+        return
+    click.echo(f"{'events':>9}  {'waiting':>9}  {'kind':<12}  reason")
     for group in found["counts"]:
-        click.echo(f"{group['events']:>9,}  {group['kind']:<12}  {group['reason']}  ({group['waiting']:,} waiting)")
+        click.echo(f"{group['events']:>9,}  {group['waiting']:>9,}  {group['kind']:<12}  {group['reason']}")
+    click.echo(f"\n{'id':>9}  tenant  kind  origin  reason, the newest first")
     for one in found["entries"]:
         outcome = f"  [redriven: {one['outcome']}]" if one["outcome"] else ""
         click.echo(

@@ -56,6 +56,7 @@ def tail(  # noqa: PLR0913 - the options
     """Print events in order of position, each as one line of CloudEvents JSON."""
     from analytics_pipelines.connections import open_pool
     from analytics_pipelines.event_log import Event, EventStore
+    from analytics_pipelines.event_log.catalog import configured_catalog
     from analytics_pipelines.event_log.reading import require_known_tenant
     from analytics_pipelines.settings import load_settings
 
@@ -78,6 +79,8 @@ def tail(  # noqa: PLR0913 - the options
             limit = None
         else:
             found = store.read(after=after, up_to=settled, tenant_id=tenant, event_types=types, stream_id=stream)
+        for unknown in sorted(set(event_types) - {name for name, _ in configured_catalog().validators}):
+            click.echo(f"{unknown!r} is no event type of the catalog: see docs/events.md, and your schemas", err=True)
         try:
             with pool.connection() as connection:
                 require_known_tenant(connection, tenant)

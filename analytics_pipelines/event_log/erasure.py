@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from analytics_pipelines.errors import PipelinesError
 from analytics_pipelines.event_log.catalog import load_catalog
 from analytics_pipelines.event_log.copies import Named, forget_files
-from analytics_pipelines.event_log.encryption import load_master_keys, new_master_key
+from analytics_pipelines.event_log.encryption import SEALED, load_master_keys, new_master_key
 from analytics_pipelines.event_log.event import NewEvent
 from analytics_pipelines.event_log.store import EventStore
 from analytics_pipelines.event_log.validation import require_tenant
@@ -39,6 +39,9 @@ BATCH = 2_000
 _AFFECTED = """
     select event_type, count(*) from event_log.events
     where tenant_id = %(tenant_id)s and event_type = any (%(types)s) and data ->> %(field)s = %(identifier)s
+        and exists (
+            select from jsonb_each(data) as field
+            where jsonb_typeof(field.value) = 'object' and field.value ? %(sealed)s)
     group by event_type order by event_type
 """
 _REFUSED = """
@@ -219,7 +222,7 @@ def _carry_out(pool: ConnectionPool, settings: Settings, erasure: Erasure, *, re
         affected: dict[str, int] = {}
         for field, names in sorted(types.items()):
             asked = {"tenant_id": tenant_id, "types": sorted(names), "field": field, "identifier": named.identifier}
-            for event_type, events in connection.execute(_AFFECTED, asked).fetchall():
+            for event_type, events in connection.execute(_AFFECTED, {**asked, "sealed": SEALED}).fetchall():
                 affected[event_type] = affected.get(event_type, 0) + events
         row = connection.execute(
             "select key_destroyed, profile_deleted, session_user from vault.erase_subject(%s, %s)", [tenant_id, subject]

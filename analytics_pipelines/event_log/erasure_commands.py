@@ -70,7 +70,7 @@ def _text(certificate: dict[str, Any]) -> str:
     """Write a certificate in lines that a person reads."""
     events = ", ".join(f"{count} {event_type}" for event_type, count in certificate["events"].items()) or "none"
     files = [f"  {what.replace('_', ' ')}: {path}" for what, paths in certificate["files"].items() for path in paths]
-    key = "destroyed" if certificate["key_destroyed"] else "none was left; what arrives later is refused"
+    key = "destroyed" if certificate["key_destroyed"] else "there was none, or none was left"
     return "\n".join(
         [
             f"{certificate['subject']} of {certificate['tenant']} is erased ({certificate['erasure_id']})",
@@ -80,6 +80,7 @@ def _text(certificate: dict[str, Any]) -> str:
             f"  refused events scrubbed: {certificate['quarantine_scrubbed']}",
             f"  profile: {'deleted' if certificate['profile_deleted'] else 'there was none'}",
             *files,
+            "  what arrives about them from now on: refused",
         ]
     )
 

@@ -8,7 +8,7 @@ import os
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
@@ -263,7 +263,10 @@ def test_after_an_erasure_the_person_is_found_nowhere(
         Malformed(line, "a reason", "f:1"),
         Malformed(b'{"lead_id": "2"}', "r", "f:2"),
     ]
-    assert store.append_batch("shop", [lead(), other, lead(1, "again"), *wrong]).quarantined == 3
+    nothing_personal = lead(1, "without", email_domain="x.example")
+    for name in ("name", "email"):
+        cast("dict[str, Any]", nothing_personal.data).pop(name)
+    assert store.append_batch("shop", [lead(), other, lead(1, "again"), nothing_personal, *wrong]).quarantined == 3
     with database.connection() as connection:
         refresh_profiles(database, connection, store.settled_position())
 

@@ -50,3 +50,12 @@ def test_a_tenant_that_never_sent_anything_is_refused() -> None:
         for tenant in ("one", "refused"):
             result = CliRunner().invoke(pipelines, [*command, "--tenant", tenant], catch_exceptions=False)
             assert result.exit_code == 0, command
+
+
+@pytest.mark.usefixtures("log")
+def test_a_misspelt_event_type_is_told_so() -> None:
+    """`events tail` says that the catalog has no such type, and prints the others that were asked for."""
+    asked = ["events", "tail", "--tenant", "one", "--type", "lead_createt", "--type", "lead_created"]
+    result = CliRunner().invoke(pipelines, asked, catch_exceptions=False)
+    assert result.stderr.startswith("'lead_createt' is no event type of the catalog: see docs/events.md")
+    assert '"type": "lead_created"' in result.stdout

@@ -185,7 +185,9 @@ def test_the_commands_list_show_and_redrive(
     assert json.loads(shown["text"])["event_id"] == "e1"
     told = json.loads(_run(runner, audit_commands.redrive, "--tenant", "shop", "--json"))
     assert told == {"redriven": 3, "accepted": 0, "duplicates": 0, "quarantined": 3}
-    assert "[redriven: quarantined]" in _run(runner, audit_commands.quarantine, "list")
+    listed_again = _run(runner, audit_commands.quarantine, "list")
+    assert "[redriven: quarantined]" in listed_again
+    assert listed_again.split()[:4] == ["events", "waiting", "kind", "reason"]
 
 
 def _run(runner: CliRunner, command: Any, *arguments: str) -> str:
