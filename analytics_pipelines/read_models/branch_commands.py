@@ -55,6 +55,8 @@ def create(name: str, file: IO[bytes], tenant: str | None, *, as_json: bool) -> 
         made = branches.create(
             connection, name, edits, models=READ_MODELS, catalog=configured_catalog(), file=file.name
         )
+    for left_out in sorted(READ_MODELS.keys() - made.positions.keys()):
+        click.echo(f"left out: {left_out}, not built yet as it is declared now; run `pipelines build`", err=True)
     click.echo(json.dumps(_as_object(made)) if as_json else f"{_line(made)}; see `pipelines branch diff {name}`")
 
 

@@ -140,12 +140,12 @@ def create(  # noqa: PLR0913 - what a branch is made of, by keyword
         connection: a session that is in no transaction.
         name: the branch's name.
         edits: how its history differs from the true one.
-        models: the models, by name.
+        models: the models, by name; those that were not built yet as they are declared now are left out.
         catalog: what events may be.
         file: what to call the edits in an error.
 
     Raises:
-        PipelinesError: the name cannot be one or is taken, an edit cannot be done, or a model was not built yet.
+        PipelinesError: the name cannot be one or is taken, an edit cannot be done, or no model was built yet.
     """
     if not _NAME.fullmatch(name):
         raise PipelinesError(f"branch {name[:100]!r}: give 1 to 40 small letters, digits or '_', first a letter")
@@ -165,8 +165,8 @@ def create(  # noqa: PLR0913 - what a branch is made of, by keyword
         ) from None
     _write_edits(connection, name, resolved)
     removed = [one.position for one in resolved if one.position is not None]
-    for model in models.values():
-        _build(connection, name, model, {"up_to": positions[model.name], "removed": removed})
+    for model, position in positions.items():
+        _build(connection, name, models[model], {"up_to": position, "removed": removed})
     connection.execute(
         _sql(f"update progress.branches set differing = (select count(*) from {_schema(name)}._differences)"
              " where name = %s"),
@@ -234,11 +234,8 @@ def _positions(connection: Connection, models: Mapping[str, ReadModel]) -> dict[
         "select reader, position from progress.checkpoints where tenant_id = '*' and reader = any(%s)", [list(readers)]
     ).fetchall()
     positions = {readers[reader]: position for reader, position in rows}
-    missing = sorted(models.keys() - positions.keys())
-    if missing:
-        raise PipelinesError(
-            f"read model {missing[0]} was not built yet as it is declared now; run `pipelines rebuild {missing[0]}`"
-        )
+    if not positions:
+        raise PipelinesError("no read model was built yet as it is declared now; run `pipelines build`")
     return positions
 
 
