@@ -52,7 +52,7 @@ def list_quarantine(tenant: str | None, kind: str | None, limit: int, *, as_json
         click.echo(f"{group['events']:>9,}  {group['waiting']:>9,}  {group['kind']:<12}  {group['reason']}")
     click.echo(f"\n{'id':>9}  tenant  kind  origin  reason, the newest first")
     for one in found["entries"]:
-        outcome = f"  [redriven: {one['outcome']}]" if one["outcome"] else ""
+        outcome = {None: "", "dismissed": "  [dismissed]"}.get(one["outcome"], f"  [redriven: {one['outcome']}]")
         click.echo(
             f"{one['quarantine_id']:>9}  {one['tenant_id']}  {one['kind']}  {one['origin']}  {one['reason']}{outcome}"
         )
@@ -80,6 +80,31 @@ def show(quarantine_id: int, tenant: str, *, as_json: bool) -> None:
         return
     for name, value in found.items():
         click.echo(f"{name}: {'-' if value is None else value}")
+
+
+@quarantine.command()
+@click.option("--tenant", required=True, help="Whose events they were to be.")
+@click.option("--kind", type=KINDS, help="Only one kind of refusal.")
+@click.option("--origin", help="Only what was read there: payments.csv, or payments.csv:3.")
+@click.option("--id", "ids", multiple=True, type=int, help="Only this entry; may be given again.")
+@_AS_JSON
+def dismiss(tenant: str, kind: str | None, origin: str | None, ids: tuple[int, ...], *, as_json: bool) -> None:
+    """Write down that refused events will not be put through: they stay, and wait no longer.
+
+    Such as the rows of a file that was ingested again with a corrected mapping. Each can still be redriven by --id.
+    """
+    from analytics_pipelines.connections import open_pool
+    from analytics_pipelines.event_log import quarantine as refused
+    from analytics_pipelines.event_log.reading import require_known_tenant
+    from analytics_pipelines.settings import load_settings
+
+    if not (kind or origin or ids):
+        raise click.UsageError("say which: --kind, --origin or --id")
+    with open_pool(load_settings()) as pool:
+        with pool.connection() as connection:
+            require_known_tenant(connection, tenant)
+        dismissed = refused.dismiss(pool, tenant, kind=kind, origin=origin, ids=ids)
+    click.echo(json.dumps({"dismissed": dismissed}) if as_json else f"{dismissed:,} dismissed")
 
 
 @click.command()

@@ -85,6 +85,16 @@ _ASKED = """
     where tenant_id = %(tenant_id)s and quarantine_id = %(id)s and (%(kind)s::text is null or kind = %(kind)s)
 """
 
+# Where it was read is a file's name, and a place in it after a colon.
+_UNSETTLED = """
+    select quarantine_id from event_log.quarantine
+    where tenant_id = %(tenant_id)s and quarantine_id > %(after)s and (outcome is null or outcome = 'quarantined')
+        and (%(kind)s::text is null or kind = %(kind)s)
+        and (%(origin)s::text is null or origin = %(origin)s or starts_with(origin, %(origin)s || ':'))
+        and (%(ids)s::bigint[] is null or quarantine_id = any(%(ids)s))
+    order by quarantine_id limit %(limit)s
+"""
+
 _TENANTS = """
     select distinct tenant_id from event_log.quarantine
     where (outcome is null or outcome = 'quarantined') and (%(tenant_id)s::text is null or tenant_id = %(tenant_id)s)
@@ -195,6 +205,37 @@ def redrive(  # noqa: PLR0913 - what is chosen, and with what, by keyword
                     int(one.outcome == "accepted"), int(one.outcome == "duplicate"), int(one.refusal is not None)
                 )
     return result
+
+
+def dismiss(
+    pool: ConnectionPool,
+    tenant_id: str,
+    *,
+    kind: str | None = None,
+    origin: str | None = None,
+    ids: Sequence[int] = (),
+) -> int:
+    """Write down that refused events will not be put through, and return of how many; their entries stay.
+
+    A redrive passes them over, unless they are asked for by id. Those that were let in, and those dismissed before,
+    stay what they are.
+
+    Args:
+        pool: runtime sessions.
+        tenant_id: whose events.
+        kind: only those of one kind.
+        origin: only those from one place, `payments.csv:3`, or from all of a file, `payments.csv`.
+        ids: only these.
+    """
+    chosen: dict[str, Any] = {"tenant_id": tenant_id, "kind": kind, "origin": origin, "ids": list(ids) or None}
+    dismissed, after = 0, 0
+    while True:
+        with pool.connection() as connection:
+            rows = connection.execute(_UNSETTLED, {**chosen, "after": after, "limit": CHUNK_EVENTS}).fetchall()
+            if not rows:
+                return dismissed
+            _mark(connection, tenant_id, [_Redriven(quarantine_id, "dismissed") for (quarantine_id,) in rows])
+        dismissed, after = dismissed + len(rows), rows[-1][0]
 
 
 def _pages(pool: ConnectionPool, tenant_id: str, kind: str | None) -> Iterator[list[dict[str, Any]]]:

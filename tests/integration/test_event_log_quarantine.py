@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -194,3 +195,32 @@ def _run(runner: CliRunner, command: Any, *arguments: str) -> str:
     result = runner.invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_what_is_dismissed_waits_no_longer(
+    store: EventStore, database: ConnectionPool, database_settings: Settings, monkeypatch: pytest.MonkeyPatch, fix: Any
+) -> None:
+    """By file, place, kind or id; the entry stays and a redrive passes it over, unless it is asked for by its id."""
+    monkeypatch.setattr("analytics_pipelines.settings.load_settings", lambda: database_settings)
+    of_files = [parse_event(line(number), f"{name}:{number}") for name in ("a.csv", "a.csv.gz") for number in (1, 2)]
+    store.append_batch("shop", [*(replace(one, source=f"{one.origin}", raw=None) for one in of_files), event(7)])
+    waiting = [row["quarantine_id"] for row in rows(database)]
+    assert quarantine.dismiss(database, "other", kind="unknown_type") == 0
+    assert quarantine.dismiss(database, "shop", origin="a.csv") == 2
+    assert quarantine.dismiss(database, "shop", origin="a.csv") == 0
+    assert quarantine.dismiss(database, "shop", origin="a.csv.gz:2") == 1
+    assert quarantine.dismiss(database, "shop", ids=waiting[-1:], kind="conflict") == 0
+    runner = CliRunner()
+    assert _run(runner, audit_commands.quarantine, "dismiss", "--tenant", "shop", "--id", str(waiting[-1])) == (
+        "1 dismissed\n"
+    )
+    assert "[dismissed]" in _run(runner, audit_commands.quarantine, "list")
+    assert runner.invoke(audit_commands.quarantine, ["dismiss", "--tenant", "shop"]).exit_code == 2
+    assert [row["outcome"] for row in rows(database)] == ["dismissed", "dismissed", None, "dismissed", "dismissed"]
+    with database.connection() as connection:
+        assert [group["waiting"] for group in quarantine.listing(connection)["counts"]] == [1]
+    fix()
+    assert quarantine.redrive(database, tenant_id="shop").accepted == 1
+    assert quarantine.redrive(database, tenant_id="shop", ids=waiting[-1:]).accepted == 1
+    assert quarantine.dismiss(database, "shop", kind="unknown_type") == 0  # those that were let in stay so
+    assert [row["outcome"] for row in rows(database)] == ["dismissed", "dismissed", "accepted", "dismissed", "accepted"]
