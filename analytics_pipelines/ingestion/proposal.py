@@ -19,6 +19,7 @@ from analytics_pipelines.event_log.batch import prepare
 from analytics_pipelines.event_log.catalog import configured_catalog
 from analytics_pipelines.event_log.cloud_events import exact_json, looks_like_cloud_event
 from analytics_pipelines.event_log.schemas import SCHEMAS
+from analytics_pipelines.event_log.schemas.json_schema import json_schema
 from analytics_pipelines.event_log.validation import json_text
 from analytics_pipelines.ingestion.files import BROKEN, cannot_be_read, read_events, read_rows
 from analytics_pipelines.ingestion.formats import LONGEST_EVENT, NEEDS_MAPPING, Row, kind_of, open_file
@@ -26,7 +27,7 @@ from analytics_pipelines.ingestion.mapping import Csv, Mapping, map_rows
 from analytics_pipelines.ingestion.values import convert, is_missing, moment, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from analytics_pipelines.event_log import Malformed, NewEvent
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 FEW_VALUES = 4
 """Of so many times in a column one may be of another form."""
 FIRST_ROWS = 1_000
+NAMED_ALIKE, COMPLETE = 1.5, 1.3
+"""How much more a type counts for a word of its name, and one of which no field is missing."""
 SHOWN_EVENTS = 3
 _TIME_NAMES = re.compile(r"time|date|_at$|_on$|^at$|day|^ts$|stamp", re.IGNORECASE)
 _ID_NAMES = re.compile(r"(^|[_ .-])(id|no|nr|number|key|uuid|code)$|Id$|ID$", re.IGNORECASE)
@@ -117,30 +120,53 @@ def propose(rows: list[Row], path: Path, written: Csv) -> Mapping:
         )
     occurred_at = max(times, key=lambda column: _full(columns[column]))
     ids = [column for column, values in columns.items() if _is_identity(column, values)]
-    stem = re.sub(r"[^a-z0-9]+", "_", path.name.split(".")[0].lower()).strip("_") or "row"
-    subject = re.sub(r"_?(id|no|nr|number|key|uuid|code)$", "", ids[0].lower()) if ids else stem
-    identity = ids[0] if ids else next(iter(columns))
+    first = next(iter(columns))
+    if not ids and first not in times and _type(columns[first]) == "text" and _is_unique(columns[first]):
+        ids = [first]
+    stem = _as_name(path.name.split(".")[0]) or "row"
+    names = {column: _as_name(column) or column for column in columns}
+    event_type, fields = _nearest_type(names, stem, times)
+    known: dict[str, Any] = {} if event_type is None else json_schema(event_type, 1)["properties"]
     data: dict[str, dict[str, Any]] = {}
     for column, values in columns.items():
         described: dict[str, Any] = {"column": column}
         if column in times:
             described |= {"type": "timestamp", "format": times[column]}
-        elif column not in ids:
+        elif column not in ids and not _is_text(known.get(fields[column], {})):
             described["type"] = _type(values)
         if _full(values) < len(values):
             described["optional"] = True
-        data[re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or column] = described
+        data[fields[column]] = described
     return Mapping.model_validate(
         {
             "source": stem,
-            "event_type": _nearest_type(set(data)),
-            "event_id": f"{{{identity}}}" if ids else None,
-            "stream": f"{subject or stem}-{{{identity}}}",
+            "event_type": event_type or "choose_a_type",
+            "event_id": f"{{{ids[0]}}}" if ids else None,
+            "stream": _stream(event_type, fields, ids[0] if ids else first, stem),
             "occurred_at": {"column": occurred_at, "format": times[occurred_at]},
             "data": data,
             "csv": written,
         }
     )
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    return any(one.get("type") == "string" for one in schema.get("anyOf", [schema]))
+
+
+def _as_name(text_: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text_.lower()).strip("_")
+
+
+def _stream(event_type: str | None, fields: dict[str, str], identity: str, stem: str) -> str:
+    """Return the template that the catalog has of the type, if there is a column for it; else one of the identity."""
+    if event_type is not None:
+        kind, _, subject = json_schema(event_type, 1)["x-stream"].removesuffix(">").partition("-<")
+        for column, name in fields.items():
+            if name == subject:
+                return f"{kind}-{{{column}}}"
+    subject = re.sub(r"_?(id|no|nr|number|key|uuid|code)$", "", identity.lower()) if _ID_NAMES.search(identity) else ""
+    return f"{_as_name(subject) or stem}-{{{identity}}}"
 
 
 def _csv(path: Path) -> Csv:
@@ -214,7 +240,11 @@ def _year(value: Any, time_format: str) -> int | None:  # noqa: ANN401 - a cell
 
 
 def _is_identity(column: str, values: list[Any]) -> bool:
-    if _ID_NAMES.search(column) is None or _full(values) < len(values):
+    return _ID_NAMES.search(column) is not None and _is_unique(values)
+
+
+def _is_unique(values: list[Any]) -> bool:
+    if _full(values) < len(values):
         return False
     return all(isinstance(value, str | int) for value in values) and len(set(values)) == len(values)
 
@@ -237,12 +267,28 @@ def _full(values: list[Any]) -> int:
     return sum(not is_missing(value) for value in values)
 
 
-def _nearest_type(fields: set[str]) -> str:
-    """Return the type of the catalog that shares most fields with a row, in proportion."""
+def _nearest_type(names: dict[str, str], stem: str, times: Iterable[str]) -> tuple[str | None, dict[str, str]]:
+    """Return the type of the catalog that rows are most like, if any, and what the columns are called as its fields.
 
-    def likeness(event_type: str, version: int) -> float:
-        known = set(SCHEMAS[event_type, version].model_fields)
-        return len(known & fields) / len(known | fields)
+    A column `customer` may be the field `customer_id`, and the `id` of a file of orders `order_id`. A type counts more
+    for each word that its name shares with the file's, or with a column of times (`paid_at`), and if the rows have all
+    that it asks for.
+    """
+    subjects = {word.removesuffix("s") for word in stem.split("_")}
+    words = subjects.union(*(names[column].split("_") for column in times))
+    best, likeness, chosen = None, 0.0, names
+    for event_type, version in SCHEMAS:
+        declared = SCHEMAS[event_type, version].model_fields
+        known = set(declared)
+        fields = {column: _field(name, known, set(names.values()), subjects) for column, name in names.items()}
+        found = set(fields.values())
+        alike = len(known & found) / len(known | found) * NAMED_ALIKE ** len(words & set(event_type.split("_")))
+        alike *= COMPLETE if found >= {name for name, field_ in declared.items() if field_.is_required()} else 1
+        if version == 1 and alike > likeness:
+            best, likeness, chosen = event_type, alike, fields
+    return best, chosen
 
-    best = max(SCHEMAS, key=lambda key: likeness(*key))
-    return best[0] if likeness(*best) else "choose_a_type"
+
+def _field(name: str, known: set[str], names: set[str], subjects: set[str]) -> str:
+    candidates = [f"{subject}_id" for subject in sorted(subjects)] if name == "id" else [f"{name}_id"]
+    return name if name in known else next((one for one in candidates if one in known - names), name)

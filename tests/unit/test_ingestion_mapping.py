@@ -227,6 +227,32 @@ def test_a_proposed_mapping_can_be_used(tmp_path: Path) -> None:
     assert dry_run(path, [mapping]).events == done.events
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "event_type", "event_id", "stream", "accepted"),
+    [
+        ("payments", "payment,order,paid at,amount\np-1,77,2017-06-01,19.90\np-2,78,2017-06-02,5",
+         "order_paid", "{payment}", "order-{order}", 2),
+        ("customers", "id,email,name,signed up\n1,a@x.example,Ada,2017-06-01\n2,b@x.example,Bob,2017-06-02",
+         "customer_registered", "{id}", "customer-{id}", 2),
+        ("orders", "id,customer,ordered at,channel\n1,ada,2017-06-01,web\n2,bob,2017-06-02,web",
+         "order_placed", "{id}", "order-{id}", 0),
+        ("deals", "Deal ID,Lead,Amount,Won on\nD1,42,100.50,06/13/2017\nD2,43,20,06/14/2017",
+         "deal_won", "{Deal ID}", "deal-{Deal ID}", 0),
+        ("opens", "lead,opened_at,campaign,message\n42,2017-06-01,7,a\n42,2017-06-02,7,b",
+         "email_opened", None, "lead-{lead}", 2),
+    ],
+)  # fmt: skip
+def test_columns_are_proposed_under_the_names_of_the_catalog(  # noqa: PLR0913, PLR0917 - a file and its mapping
+    name: str, rows: str, event_type: str, event_id: str | None, stream: str, accepted: int, tmp_path: Path
+) -> None:
+    """`order` may be `order_id`, and `id` of the orders, too; file and times tell the type, and the type its stream."""
+    done = dry_run(write(tmp_path / f"{name}.csv", rows), [])
+    assert done.proposed is not None
+    (mapping,) = load_mappings(write(tmp_path / "m.yaml", done.proposed))
+    assert (mapping.event_type, mapping.event_id, mapping.stream) == (event_type, event_id, stream)
+    assert sum(done.events.values()) == accepted
+
+
 def test_a_cell_that_is_no_time_does_not_hide_the_time_column(tmp_path: Path) -> None:
     """A mapping is proposed all the same, and the dry run shows that row as refused; a column of words is no time."""
     rows = ["order_id,paid_at,amount", *(f"{day},2017-06-0{day} 12:00,1.50" for day in range(1, 4))]
