@@ -248,8 +248,12 @@ def _arrow_session(pool: ConnectionPool) -> AdbcConnection:
     from adbc_driver_manager import AdbcConnection
 
     with pool.connection() as connection:
-        login = make_conninfo(**connection.info.get_parameters(), password=connection.info.password)
-    return AdbcConnection(_arrow_database(login))
+        info = connection.info
+        # What the environment said is not among its parameters, and may have been changed since.
+        address = {name: getattr(info, name) for name in ("host", "hostaddr", "port", "dbname", "user", "password")}
+        login = {**info.get_parameters(), **{name: value for name, value in address.items() if value}}
+    login["client_encoding"] = "UTF8"  # Arrow's
+    return AdbcConnection(_arrow_database(make_conninfo(**login)))
 
 
 def _fetch(session: AdbcConnection, query: str) -> tuple[list[pa.RecordBatch], bool]:

@@ -18,13 +18,13 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
 
 from analytics_pipelines import connections
 from analytics_pipelines.event_log import Event, EventStore, NewEvent, reading
 
 if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
-
     from analytics_pipelines.settings import Settings
     from tests.integration.conftest import AssetRuns  # pyright: ignore[reportMissingImports]
 
@@ -189,6 +189,23 @@ def test_a_long_row_ends_a_batch_of_arrow(store: EventStore, monkeypatch: pytest
     assert len(batches) > 3
     assert [name for batch in batches for name in batch.column("event_id").to_pylist()] == [str(n) for n in range(20)]
     assert list(store.read_arrow(event_types=["order_shipped"])) == []
+
+
+def test_arrow_is_read_from_the_pools_server_in_utf_8(
+    database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions may have another encoding, and part of the address from the environment, which changes."""
+    at = conninfo_to_dict(connections.database_url(database_settings))
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    monkeypatch.setenv("PGPORT", str(at.pop("port")))
+    with ConnectionPool(make_conninfo(**at, options=connections.RUNTIME_OPTIONS), min_size=1, max_size=1) as pool:
+        pool.wait()
+        monkeypatch.setenv("PGPORT", "1")
+        store = EventStore(pool)
+        for number, name in enumerate(("straße", "Ã¶")):
+            store.append("acme", name, [event(number, name)])
+            (batch,) = store.read_arrow(tenant_id="acme", stream_id=name)
+            assert batch.column("stream_id").to_pylist() == [name]
 
 
 def test_no_session_outlives_a_reading_as_arrow(store: EventStore, database_settings: Settings) -> None:
