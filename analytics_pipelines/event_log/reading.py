@@ -9,6 +9,7 @@ open while the caller works. `EventStore` offers what stands here; how new event
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -249,10 +250,15 @@ def _arrow_session(pool: ConnectionPool) -> AdbcConnection:
 
     with pool.connection() as connection:
         info = connection.info
-        # What the environment said is not among its parameters, and may have been changed since.
         address = {name: getattr(info, name) for name in ("host", "hostaddr", "port", "dbname", "user", "password")}
-        login = {**info.get_parameters(), **{name: value for name, value in address.items() if value}}
-    login["client_encoding"] = "UTF8"  # Arrow's
+        # Its parameters leave out what is as the environment would have it, which may say something else by now.
+        from_environment = {
+            option.keyword.decode(): option.val.decode()
+            for option in connection.pgconn.info
+            if option.val and option.envvar and option.envvar.decode() in os.environ
+        }
+        given = {name: value for name, value in address.items() if value}
+        login = {**info.get_parameters(), **from_environment, **given, "client_encoding": "UTF8"}  # as Arrow's texts
     return AdbcConnection(_arrow_database(make_conninfo(**login)))
 
 
