@@ -71,9 +71,12 @@ def _text(certificate: dict[str, Any]) -> str:
     events = ", ".join(f"{count} {event_type}" for event_type, count in certificate["events"].items()) or "none"
     files = [f"  {what.replace('_', ' ')}: {path}" for what, paths in certificate["files"].items() for path in paths]
     key = "destroyed" if certificate["key_destroyed"] else "there was none, or none was left"
+    found = certificate["key_destroyed"] or certificate["events"] or certificate["profile_deleted"] or files
+    is_known = found or certificate["quarantine_scrubbed"]
     return "\n".join(
         [
-            f"{certificate['subject']} of {certificate['tenant']} is erased ({certificate['erasure_id']})",
+            f"{certificate['subject']} of {certificate['tenant']} is erased ({certificate['erasure_id']})"
+            + ("" if is_known else ", though nothing was known of them: check the name"),
             f"  when (UTC): {certificate['erased_at']}, by {certificate['erased_by']}",
             f"  key: {key}",
             f"  events whose personal values cannot be read any more: {events}",

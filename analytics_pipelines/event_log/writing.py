@@ -116,6 +116,8 @@ _QUARANTINE = """
     on conflict (tenant_id, digest, kind) do nothing
 """
 
+_REOPEN = "select event_log.reopen_dismissed(%s, %b::bytea[], %s::text[])"
+
 TAKEN = Refusal("conflict", "id: the log has this source and id with other content")
 
 _TAKEN_MEANWHILE = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
@@ -340,6 +342,8 @@ def _attempt(pool: ConnectionPool, vault: Vault, tenant_id: str, prepared: Prepa
                     _QUARANTINE,
                     [[*texts, content, digest] for (texts, _, digest), content in zip(rows, contents, strict=True)],
                 )
+                kinds = [reason.kind for _, reason in quarantined]
+                cursor.execute(_REOPEN, [tenant_id, [digest for _, _, digest in rows], kinds])
     erased = sum(reason.kind == "erased" for _, reason in prepared.refused)
     return BatchResult(len(fresh), len(staged) - len(fresh) - len(conflicts), len(quarantined), erased)
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FEW_VALUES = 4
 """Of so many times in a column one may be of another form."""
 FIRST_ROWS = 1_000
+FEWEST_FIELDS = 2
+"""A type that shares one field with a row is no guess: many have a `product_id`."""
 NAMED_ALIKE, COMPLETE = 1.5, 1.3
 """How much more a type counts for a word of its name, and one of which no field is missing."""
 SHOWN_EVENTS = 3
@@ -284,7 +286,7 @@ def _nearest_type(names: dict[str, str], stem: str, times: Iterable[str]) -> tup
         found = set(fields.values())
         alike = len(known & found) / len(known | found) * NAMED_ALIKE ** len(words & set(event_type.split("_")))
         alike *= COMPLETE if found >= {name for name, field_ in declared.items() if field_.is_required()} else 1
-        if version == 1 and alike > likeness:
+        if version == 1 and alike > likeness and len(known & found) >= FEWEST_FIELDS:
             best, likeness, chosen = event_type, alike, fields
     return best, chosen
 

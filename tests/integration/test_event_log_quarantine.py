@@ -219,8 +219,13 @@ def test_what_is_dismissed_waits_no_longer(
     assert [row["outcome"] for row in rows(database)] == ["dismissed", "dismissed", None, "dismissed", "dismissed"]
     with database.connection() as connection:
         assert [group["waiting"] for group in quarantine.listing(connection)["counts"]] == [1]
+    store.append_batch("shop", [replace(of_files[0], source="a.csv:1", raw=None)])
+    store.append_batch("else", [replace(of_files[1], source="a.csv:2", raw=None)])
+    assert [row["outcome"] for row in rows(database)][:2] == [None, "dismissed"]  # refused again, it waits again
+    assert quarantine.dismiss(database, "shop", origin="a.csv:1") == 1
     fix()
     assert quarantine.redrive(database, tenant_id="shop").accepted == 1
     assert quarantine.redrive(database, tenant_id="shop", ids=waiting[-1:]).accepted == 1
     assert quarantine.dismiss(database, "shop", kind="unknown_type") == 0  # those that were let in stay so
-    assert [row["outcome"] for row in rows(database)] == ["dismissed", "dismissed", "accepted", "dismissed", "accepted"]
+    of_shop = [row["outcome"] for row in rows(database) if row["tenant_id"] == "shop"]
+    assert of_shop == ["dismissed", "dismissed", "accepted", "dismissed", "accepted"]

@@ -238,6 +238,8 @@ def test_a_proposed_mapping_can_be_used(tmp_path: Path) -> None:
          "order_placed", "{id}", "order-{id}", 0),
         ("deals", "Deal ID,Lead,Amount,Won on\nD1,42,100.50,06/13/2017\nD2,43,20,06/14/2017",
          "deal_won", "{Deal ID}", "deal-{Deal ID}", 0),
+        ("pipeline", "opportunity_id,product,close_date\n1,x,2017-06-01\n2,x,2017-06-02",
+         "choose_a_type", "{opportunity_id}", "opportunity-{opportunity_id}", 0),
         ("opens", "lead,opened_at,campaign,message\n42,2017-06-01,7,a\n42,2017-06-02,7,b",
          "email_opened", None, "lead-{lead}", 2),
     ],
