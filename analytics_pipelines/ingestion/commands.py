@@ -51,7 +51,7 @@ def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_ru
     from analytics_pipelines.event_log.cloud_events import parse_event
     from analytics_pipelines.ingestion.files import ingest_file
     from analytics_pipelines.ingestion.formats import lines
-    from analytics_pipelines.ingestion.once import append_counted
+    from analytics_pipelines.ingestion.once import PartlyReadError, append_counted
     from analytics_pipelines.settings import load_settings
 
     started = time.perf_counter()
@@ -65,9 +65,12 @@ def ingest(paths: tuple[Path, ...], tenant: str, mapping: Path | None, *, dry_ru
                     result += append_counted(pool, tenant, sent, "standard input", partial(show, "standard input"))
                 else:
                     result += ingest_file(pool, tenant, path, mapping, partial(show, path.name))
+            except PartlyReadError as error:
+                result += error.result
+                failed.append(error)
             except PipelinesError as error:
                 failed.append(error)
-    if len(failed) < len(paths):
+    if len(failed) < len(paths) or result.sent:
         _report(result, time.perf_counter() - started, tenant, as_json=as_json)
     for error in failed[:-1]:
         click.echo(f"error: {error}", err=True)

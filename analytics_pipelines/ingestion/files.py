@@ -65,6 +65,7 @@ def ingest_file(
         show: is told now and then how many events were read.
 
     Raises:
+        PartlyReadError: the file cannot be read to its end, or was written to; what was read of it is in the log.
         PipelinesError: the file or the mapping cannot be read, or is of no known kind.
     """
     mappings = _mappings(path, mapping)
@@ -72,9 +73,9 @@ def ingest_file(
         digest = _digest(path)
         # The same file through another mapping is other events.
         known_as = digest if mapping is None else hashlib.sha256(digest.encode() + mapping.read_bytes()).hexdigest()
-        return append_once(pool, tenant_id, known_as, path.name, _unchanged(path, digest, mappings), show)
     except BROKEN as error:
         raise cannot_be_read(path, error) from None
+    return append_once(pool, tenant_id, known_as, path.name, _unchanged(path, digest, mappings), show)
 
 
 def read_events(path: Path, mappings: list[Mapping] | None = None) -> Iterator[NewEvent | Malformed]:
@@ -133,9 +134,18 @@ def _mappings(path: Path, mapping: Path | None) -> list[Mapping]:
 
 
 def _unchanged(path: Path, digest: str, mappings: list[Mapping]) -> Iterator[NewEvent | Malformed]:
-    """Yield the events of a file, and refuse to call it read if it is another one by then."""
-    yield from read_events(path, mappings)
-    if _digest(path) != digest:
+    """Yield the events of a file, and refuse to call it read if it is another one by then.
+
+    Raises:
+        FileChangedError: it is.
+        PipelinesError: the file cannot be read to its end.
+    """
+    try:
+        yield from read_events(path, mappings)
+        is_changed = _digest(path) != digest
+    except BROKEN as error:
+        raise cannot_be_read(path, error) from None
+    if is_changed:
         raise FileChangedError(f"{path}: was written to while it was read; send it again when it is complete")
 
 

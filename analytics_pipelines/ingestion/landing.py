@@ -16,6 +16,7 @@ from analytics_pipelines.event_log import BatchResult
 from analytics_pipelines.event_log.encryption import MasterKeyError
 from analytics_pipelines.ingestion.files import FileChangedError, ingest_file
 from analytics_pipelines.ingestion.formats import KINDS, NEEDS_MAPPING, SUFFIXES, kind_of
+from analytics_pipelines.ingestion.once import PartlyReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,10 @@ class Landed:
     files: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
+
+    def count(self, tenant_id: str, result: BatchResult) -> None:
+        """Add what became of a tenant's events."""
+        self.events[tenant_id] = self.events.get(tenant_id, BatchResult()) + result
 
 
 def waiting(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -113,20 +118,21 @@ def ingest_waiting(pool: ConnectionPool, folder: Path) -> Landed:
         written_at = _written_at(path)
         try:
             result = ingest_file(pool, tenant_id, path, _mapping_of(path))
-        except FileChangedError:
-            continue  # still being written: it is looked at again, and what was taken already is known by then
         except MasterKeyError as error:
             locked = error
         except PipelinesError as error:
-            if not path.exists():
-                continue  # another run took it
+            if isinstance(error, PartlyReadError):
+                landed.count(tenant_id, error.result)
+            # Still being written: it is looked at again, and what was taken is known by then. Or another run took it.
+            if isinstance(error.__cause__ or error, FileChangedError) or not path.exists():
+                continue
             landed.files += 1
             landed.failed[f"{tenant_id}/{path.name}"] = str(error)
             moved = _move(path, FAILED)
             moved.with_name(moved.name + REASON).write_text(f"{error}\n", encoding="utf-8")
         else:
             landed.files += 1
-            landed.events[tenant_id] = landed.events.get(tenant_id, BatchResult()) + result
+            landed.count(tenant_id, result)
             if _written_at(path) != written_at:
                 continue  # it is another file by now, and is looked at again
             if result.erased:  # no readable copy is kept; the log has the events of the others

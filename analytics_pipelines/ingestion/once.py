@@ -24,6 +24,20 @@ class LostEventError(PipelinesError):
     """Fewer or more events were accounted for than were sent."""
 
 
+class PartlyReadError(PipelinesError):
+    """A source could not be read to its end.
+
+    Attributes:
+        result: what became of the events that were read.
+    """
+
+    def __init__(self, reason: object, result: BatchResult) -> None:
+        """Say why, and what of it came in all the same."""
+        self.result = result
+        counts = f"{result.accepted:,} accepted, {result.duplicates:,} duplicates, {result.quarantined:,} quarantined"
+        super().__init__(f"{reason}; of what was read before: {counts}")
+
+
 def append_once(  # noqa: PLR0913, PLR0917 - a source is known by name and digest
     pool: ConnectionPool,
     tenant_id: str,
@@ -66,16 +80,22 @@ def append_counted(
 
     Raises:
         LostEventError: accepted + duplicates + quarantined is not what was sent.
+        PartlyReadError: the source could not be read to its end; what was read is appended, and counted with the error.
+        PipelinesError: it could not be read at all.
     """
     sent = 0
+    broken: PipelinesError | None = None
 
     def counted() -> Iterator[NewEvent | Malformed]:
-        nonlocal sent
-        for event in events:
-            sent += 1
-            if show is not None and sent % SHOWN_EVERY == 0:
-                show(sent)
-            yield event
+        nonlocal sent, broken
+        try:
+            for event in events:
+                sent += 1
+                if show is not None and sent % SHOWN_EVERY == 0:
+                    show(sent)
+                yield event
+        except PipelinesError as error:
+            broken = error
 
     result = EventStore(pool).append_batch(tenant_id, counted())
     if result.sent != sent:
@@ -83,6 +103,10 @@ def append_counted(
             f"{name}: {sent} events were sent and {result.sent} accounted for (accepted + duplicates + quarantined); "
             "send it again and report this"
         )
+    if broken is not None and sent:
+        raise PartlyReadError(broken, result) from broken
+    if broken is not None:
+        raise broken
     return result
 
 

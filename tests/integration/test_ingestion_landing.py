@@ -25,6 +25,7 @@ from analytics_pipelines.ingestion.checks import CHECKS
 from analytics_pipelines.ingestion.commands import ingest
 from analytics_pipelines.ingestion.files import ingest_file
 from analytics_pipelines.ingestion.landing import ingest_waiting, waiting
+from analytics_pipelines.ingestion.once import PartlyReadError
 from analytics_pipelines.ingestion.proposal import dry_run
 from analytics_pipelines.resources import Platform
 
@@ -362,6 +363,27 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_being_read(
     first, second = done.stderr.splitlines()
     assert first.startswith(f"error: {names[0]}: cannot be read")
     assert second.startswith(f"error: {names[1]}: not a kind of file")
+
+
+def test_what_was_read_of_a_damaged_file_is_counted(
+    tmp_path: Path, database: ConnectionPool, store: EventStore
+) -> None:
+    """Accepted, duplicate and quarantined stand beside the error; the whole file then adds just the rest."""
+    packed = gzip.compress("\n".join([*map(line, range(30_000)), "broken"]).encode(), compresslevel=1)
+    cut = tmp_path / "shop" / "a.jsonl.gz"
+    cut.parent.mkdir()
+    cut.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(PartlyReadError, match=r"of what was read before: [0-9,]+ accepted, 0 duplicates") as first:
+        ingest_file(database, "shop", cut)
+    read = first.value.result
+    assert 1_000 < read.accepted < 29_000
+    assert sum(1 for _ in store.read()) == read.accepted
+    os.utime(cut, (time.time() - 10, time.time() - 10))
+    landed = ingest_waiting(database, tmp_path)
+    assert landed.events["shop"] == BatchResult(0, read.accepted, read.quarantined)
+    assert f"{read.accepted:,} duplicates" in landed.failed["shop/a.jsonl.gz"]
+    cut.write_bytes(packed)
+    assert ingest_file(database, "shop", cut) == BatchResult(30_000 - read.accepted, read.accepted, 1)
 
 
 def test_an_erasure_leaves_the_demo_in_the_log(
